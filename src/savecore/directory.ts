@@ -1,0 +1,71 @@
+/** Names of crash directories, and which of them already hold a given dump. */
+
+import type { SaveStore } from './store.ts';
+
+/** What `info.json` must hold for a directory to count as a whole save of a dump. */
+export interface SavedMark {
+  readonly dumpUuid: string;
+  readonly whole: boolean;
+}
+
+/** Crash directories of one host, as netdump and diskdump named them: no client of netdump can be 127.0.0.1. */
+const HOST = '127.0.0.1';
+/** Directories looked at in search of a dump; a store with more is not ours. */
+const DIRECTORIES_MAX = 100_000;
+const SUFFIX_MAX = 10_000;
+
+/**
+ * `127.0.0.1-YYYY-MM-DD-HH:MM:SS` in local time, as kdump's.
+ *
+ * @param seconds since 1970
+ */
+export function formatCrashDirectory(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${HOST}-${day}-${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** A free name for a new directory: `base`, else `base.2`, `base.3` … */
+export function chooseDirectory(store: SaveStore, base: string): string {
+  const taken = new Set(store.list(''));
+  if (!taken.has(base)) return base;
+  for (let n = 2; n < SUFFIX_MAX; n++) {
+    if (!taken.has(`${base}.${n}`)) return `${base}.${n}`;
+  }
+  return `${base}.${SUFFIX_MAX}`;
+}
+
+/** Where parts of an unfinished save lie until they are renamed; one for each dump, so that a new try replaces an old one. */
+export function unfinishedDirectory(dumpUuid: string): string {
+  return `incomplete-${dumpUuid}`;
+}
+
+/** The directory that holds a whole save of this dump, or `undefined`. */
+export function findSavedDirectory(store: SaveStore, dumpUuid: string): string | undefined {
+  for (const name of store.list('').sort().slice(-DIRECTORIES_MAX)) {
+    if (!name.startsWith(`${HOST}-`)) continue;
+    const mark = readSavedMark(store, name);
+    if (mark?.whole && mark.dumpUuid === dumpUuid) return name;
+  }
+  return undefined;
+}
+
+/** What a directory's `info.json` says of itself; `undefined` when it is no save of ours. */
+export function readSavedMark(store: SaveStore, directory: string): SavedMark | undefined {
+  const info = readInfo(store, directory);
+  if (!info || typeof info.dumpUuid !== 'string') return undefined;
+  return { dumpUuid: info.dumpUuid, whole: info.whole === true };
+}
+
+/** The `info.json` of a directory as an object, or `undefined` when there is none or it does not parse. */
+export function readInfo(store: SaveStore, directory: string): Record<string, unknown> | undefined {
+  const bytes = store.readSmall(`${directory}/info.json`);
+  if (!bytes) return undefined;
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
