@@ -1,0 +1,137 @@
+/** From an error to what the operator sees: an exit code, two lines on stderr, and with `--json` a document. */
+
+import {
+  assertNever,
+  DeviceError,
+  DumpError,
+  FormatError,
+  NoDataError,
+  ProtocolError,
+  UnsupportedError,
+  UsageError,
+} from '../base/errors.ts';
+import { toJson } from './output.ts';
+
+/** The exit codes of every verb. 0 and 1 and 4 are answers of a verb; the others come from the class of an error. */
+export const EXIT = {
+  done: 0,
+  /** The answer is no: a check failed. */
+  no: 1,
+  usage: 2,
+  /** Unreadable input. */
+  unreadable: 3,
+  /** The result is partial. */
+  partial: 4,
+  /** A device or the network failed. */
+  device: 5,
+  /** A bug in diskdump. */
+  bug: 70,
+} as const;
+
+/** The document that `--json` prints on stderr for an error. */
+export interface ErrorDocument {
+  readonly schema: 'diskdump.error/1';
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+type ErrorKind = 'usage' | 'unreadable' | 'device' | 'bug';
+
+/** The exit code that belongs to an error, whatever was thrown. */
+export function exitCodeOf(error: unknown): number {
+  const kind = kindOf(error);
+  switch (kind) {
+    case 'usage':
+      return EXIT.usage;
+    case 'unreadable':
+      return EXIT.unreadable;
+    case 'device':
+      return EXIT.device;
+    case 'bug':
+      return EXIT.bug;
+    default:
+      return assertNever(kind);
+  }
+}
+
+/**
+ * The lines for stderr, without colour: what happened, what to do next, and for a bug where it happened.
+ *
+ * @param verbose adds the stack and the chain of causes.
+ */
+export function formatError(error: unknown, verbose: boolean): string[] {
+  const lines = [`diskdump: ${messageOf(error)}`];
+  if (error instanceof DumpError && error.hint !== undefined) lines.push(`hint: ${error.hint}`);
+  const bug = kindOf(error) === 'bug';
+  if (bug) lines.push('this is a bug in diskdump: please report it with the command line and the lines below');
+  if (verbose || bug) lines.push(...stackLines(error));
+  return lines;
+}
+
+/** The same for programs. */
+export function errorDocument(error: unknown): ErrorDocument {
+  const known = error instanceof DumpError ? error : undefined;
+  return {
+    schema: 'diskdump.error/1',
+    code: known?.code ?? 'BUG',
+    message: messageOf(error),
+    ...(known?.hint === undefined ? {} : { hint: known.hint }),
+    data: known?.data ?? {},
+  };
+}
+
+/** The line of JSON for {@link errorDocument}. */
+export function formatErrorDocument(error: unknown): string {
+  return toJson(errorDocument(error));
+}
+
+function kindOf(error: unknown): ErrorKind {
+  if (error instanceof UsageError) return 'usage';
+  if (error instanceof FormatError || error instanceof UnsupportedError || error instanceof NoDataError) {
+    return 'unreadable';
+  }
+  if (error instanceof DeviceError || error instanceof ProtocolError) return 'device';
+  if (isSystemError(error)) return PATH_ERRORS.has(error.code) ? 'unreadable' : 'device';
+  return 'bug';
+}
+
+/** Error numbers that say that a path of the command line cannot be had, rather than that a device failed. */
+const PATH_ERRORS: ReadonlySet<string> = new Set([
+  'ENOENT',
+  'ENOTDIR',
+  'EISDIR',
+  'EACCES',
+  'EPERM',
+  'ELOOP',
+  'ENAMETOOLONG',
+]);
+
+/** An error of a system call that no layer below has put into words. */
+function isSystemError(error: unknown): error is Error & { code: string; syscall: string } {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    typeof error.code === 'string' &&
+    'syscall' in error &&
+    typeof error.syscall === 'string'
+  );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function stackLines(error: unknown): string[] {
+  const lines: string[] = [];
+  let current = error;
+  for (let depth = 0; current instanceof Error && depth < CAUSES_MAX; depth++) {
+    if (depth > 0) lines.push(`caused by: ${current.message}`);
+    lines.push(...(current.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)));
+    current = current.cause;
+  }
+  return lines;
+}
+
+const CAUSES_MAX = 8;
