@@ -154,11 +154,18 @@ export const CHUNK_ENTRY = {
 
 export const CODEC_ZERO = 0x8000;
 
-/** Entry in an index's lists: a pfn and its KDUMP page descriptor as the generation will hold it. */
+/**
+ * Entry in an index's lists: a pfn and its KDUMP page descriptor (24 bytes, PAGE_DESC of `layout.ts`) as the generation
+ * will hold it. A zero page has the shared zero page's offset, 2·page size.
+ */
 export const INDEX_ENTRY = {
   size: 32,
   pfn: 0, //            u64
-  descriptor: 8, //     24 bytes, PAGE_DESC of layout.ts; page_flags as PAGE_PROOF
+  descriptor: 8, //     the 24 bytes; their fields are:
+  fileOffset: 8, //     s64  absolute offset of the stored bytes
+  storedLength: 16, //  u32  1..page size
+  flags: 20, //         u32  KDUMP codec flag, 0 = raw
+  proof: 24, //         u64  page_flags, as PAGE_PROOF
 } as const;
 
 /** What `page_flags` of a device's descriptor holds: proof that these bytes are that page. */
@@ -201,6 +208,30 @@ export const INDEX_REF = {
 } as const;
 
 export const RUN_RECORD_MAX = 2 ** 20;
+
+/**
+ * What no record exceeds, so that a reader bounds every count and length before it believes them. A writer raises its
+ * index interval on machines so large that it would need more than `indexRefs` index records.
+ */
+export const LOG_LIMITS = {
+  /** Bytes of a chunk with head and padding. */
+  chunkBytes: 2 ** 20,
+  chunkEntries: 4096,
+  indexEntries: 2 ** 18,
+  /** Index records of one dump on one device: 2 MiB of references. */
+  indexRefs: 2 ** 16,
+  passes: 16,
+  /** Memory ranges of a start record. */
+  ranges: 2 ** 16,
+  /** Bytes of notes: some 8000 CPUs take 3 MiB. */
+  notesBytes: 16 * 2 ** 20,
+  /** The largest A: records lie on multiples of it. */
+  alignment: 65536,
+} as const;
+
+/** Largest lists of a generation: how far before bitmap 1 its head can lie. */
+export const GENERATION_LISTS_MAX =
+  GENERATION.size + LOG_LIMITS.passes * PASS.size + LOG_LIMITS.indexRefs * INDEX_REF.size + RUN_RECORD_MAX;
 
 /** Defaults of what a test may shrink. */
 export const LOG_PARAMETERS = {
