@@ -1,18 +1,10 @@
 /** The table of verbs, and the way from a command line to a verb's exit code. */
 
-import type { ArgumentScannerError } from '@stricli/core';
-import {
-  buildApplication,
-  buildCommand,
-  formatMessageForArgumentScannerError,
-  run as runStricli,
-  text_en as text,
-} from '@stricli/core';
 import { UsageError } from '../base/errors.ts';
 import { EXIT, exitCodeOf, formatError, formatErrorDocument } from './errors.ts';
-import { formatOverview, formatVerbHelp, kebab } from './help.ts';
+import { formatOverview, formatVerbHelp } from './help.ts';
 import { Io, type IoSettings, OutputClosed, type Terminal } from './output.ts';
-import type { CommonFlags, Flag, FlagTable, Verb, VerbGroup } from './verb.ts';
+import type { FlagTable, Verb, VerbGroup } from './verb.ts';
 
 /** A line of the table: all that the overall help needs, and how to get the rest. */
 export interface VerbEntry {
@@ -143,7 +135,8 @@ async function dispatch(argv: readonly string[], io: Io, entries: VerbEntries): 
 }
 
 async function runVerb(verb: Verb, argv: readonly string[], terminal: Terminal): Promise<number> {
-  const { flags, positionals } = await parseArguments(verb, argv);
+  const { parseArguments } = await import('./arguments.ts');
+  const { flags, positionals } = await parseArguments(verb, argv, COMMON_FLAGS);
   const io = new Io(terminal, flags);
   try {
     return await verb.run(flags, positionals, io);
@@ -151,107 +144,6 @@ async function runVerb(verb: Verb, argv: readonly string[], terminal: Terminal):
     io.progress({ label: '', unit: 'bytes' }).stop();
     io.flush();
   }
-}
-
-/** What a command line gives a verb. */
-export interface ParsedArguments {
-  readonly flags: Readonly<Record<string, unknown>> & CommonFlags;
-  readonly positionals: readonly string[];
-}
-
-/** Parses what follows the verb's name. @throws {UsageError} naming what is wrong and the nearest right flag. */
-export async function parseArguments(verb: Verb, argv: readonly string[]): Promise<ParsedArguments> {
-  let parsed: ParsedArguments | undefined;
-  let problem: unknown;
-  const all: FlagTable = { ...verb.flags, ...COMMON_FLAGS };
-  const [minimum, maximum] = positionalBounds(verb);
-  const command = buildCommand<Record<string, unknown>, string[]>({
-    func: (given, ...positionals) => {
-      const flags = Object.fromEntries(Object.entries(all).map(([name, spec]) => [name, given[name] ?? spec.initial]));
-      parsed = { flags: flags as ParsedArguments['flags'], positionals };
-    },
-    parameters: {
-      flags: Object.fromEntries(Object.entries(all).map(([name, spec]) => [name, toStricli(spec)])) as never,
-      aliases: aliasesOf(all),
-      positional: {
-        kind: 'array',
-        parameter: { brief: '', parse: (input: string) => input, placeholder: 'arg' },
-        minimum,
-        ...(maximum === Number.POSITIVE_INFINITY ? {} : { maximum }),
-      },
-    },
-    docs: { brief: '' },
-  });
-  const app = buildApplication(command, {
-    name: 'diskdump',
-    scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
-    localization: {
-      text: {
-        ...text,
-        exceptionWhileParsingArguments: (error) => {
-          problem = error;
-          return '';
-        },
-      },
-    },
-  });
-  const sink = { write: () => {} };
-  await runStricli(app, argv, { process: { stdout: sink, stderr: sink, env: {} } });
-  if (parsed === undefined) throw wrongArguments(verb, problem, argv.length);
-  return parsed;
-}
-
-function toStricli(spec: Flag): object {
-  const { brief } = spec;
-  switch (spec.kind) {
-    case 'switch':
-      return { kind: 'boolean', brief, optional: true, withNegated: false };
-    case 'choice':
-      return { kind: 'enum', brief, optional: true, values: spec.values ?? [] };
-    case 'list':
-      return { kind: 'parsed', brief, optional: true, variadic: ',', parse: spec.parse ?? String };
-    case 'value':
-      return { kind: 'parsed', brief, optional: true, parse: spec.parse ?? String };
-  }
-}
-
-function aliasesOf(flags: FlagTable): Record<string, string> {
-  const pairs = Object.entries(flags).flatMap(([name, { alias }]) => (alias === undefined ? [] : [[alias, name]]));
-  return Object.fromEntries(pairs) as Record<string, string>;
-}
-
-function positionalBounds(verb: Verb): [number, number] {
-  const minimum = verb.positionals.filter(({ count }) => count === undefined || count === 'some').length;
-  const open = verb.positionals.some(({ count }) => count === 'some' || count === 'many');
-  return [minimum, open ? Number.POSITIVE_INFINITY : verb.positionals.length];
-}
-
-function wrongArguments(verb: Verb, problem: unknown, given: number): UsageError {
-  const hint = `\`diskdump ${verb.name} --help\` shows what it takes`;
-  if (problem === undefined) {
-    return new UsageError(
-      'USAGE',
-      `the arguments of ${verb.name} cannot be understood`,
-      { verb: verb.name, given },
-      hint,
-    );
-  }
-  const [minimum] = positionalBounds(verb);
-  const named = verb.positionals.map(({ name }) => name).join(' ');
-  const found = formatMessageForArgumentScannerError(problem as ArgumentScannerError, {
-    ArgumentParseError: ({ externalFlagNameOrPlaceholder, exception }) =>
-      `--${externalFlagNameOrPlaceholder}: ${exception instanceof Error ? exception.message : String(exception)}`,
-    FlagNotFoundError: ({ input, corrections }) =>
-      `no flag '--${input}'${corrections.length > 0 ? `, did you mean --${kebab(corrections[0]!)}?` : ''}`,
-    AliasNotFoundError: ({ input }) => `no flag '-${input}'`,
-    UnexpectedPositionalError: ({ input }) =>
-      verb.positionals.length === 0 ? `takes no argument, got '${input}'` : `one argument too many: '${input}'`,
-    UnsatisfiedPositionalError: () => `needs ${minimum === 1 ? 'the argument' : 'the arguments'} ${named}`,
-    UnsatisfiedFlagError: ({ externalFlagName }) => `--${externalFlagName} needs a value`,
-    EnumValidationError: ({ externalFlagName, input, values }) =>
-      `--${externalFlagName} '${input}' is none of ${values.join(', ')}`,
-  });
-  return new UsageError('USAGE', `${verb.name}: ${lowerFirst(found)}`, { verb: verb.name }, hint);
 }
 
 function unknownVerb(name: string, known: readonly string[]): UsageError {
@@ -301,8 +193,4 @@ function reportError(error: unknown, io: Io): number {
   if (io.json) io.error([...formatError(error, io.verbose), formatErrorDocument(error)]);
   else io.error(formatError(error, io.verbose));
   return exitCodeOf(error);
-}
-
-function lowerFirst(sentence: string): string {
-  return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
