@@ -105,7 +105,7 @@ export interface Vmcore {
   readonly format: FormatName;
   readonly state: 'complete' | 'partial';
   /** Why it is partial, one sentence, where it is. */
-  readonly partialReason?: string;
+  readonly partialReason?: string | undefined;
   readonly arch: ArchName;
   readonly littleEndian: boolean;
   readonly wordSize: 4 | 8;
