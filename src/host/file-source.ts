@@ -1,7 +1,7 @@
 /** Files and block devices as byte sources. */
 
 import { closeSync, fstatSync, openSync, readFileSync, readSync, type Stats } from 'node:fs';
-import { DeviceError, UsageError } from '../base/errors.ts';
+import { DeviceError, NoDataError } from '../base/errors.ts';
 import type { ByteSource } from '../base/source.ts';
 
 /** A {@link ByteSource} that holds a file open. */
@@ -13,7 +13,7 @@ export interface FileSource extends ByteSource {
 /**
  * Opens a regular file, a block device or a /proc file for reading.
  *
- * @throws UsageError where the path cannot be opened for reading; DeviceError where its size cannot be had.
+ * @throws NoDataError where the path cannot be opened for reading; DeviceError where its size cannot be had.
  */
 export function openFileSource(path: string): FileSource {
   const fd = openForReading(path);
@@ -55,7 +55,7 @@ function openForReading(path: string): number {
     return openSync(path, 'r');
   } catch (error) {
     const errno = errnoOf(error);
-    throw new UsageError('FILE_OPEN', `opening ${path}: ${errno}`, { path, errno }, OPEN_HINTS[errno], error);
+    throw new NoDataError('FILE_OPEN', `opening ${path}: ${errno}`, { path, errno }, OPEN_HINTS[errno], error);
   }
 }
 
@@ -66,7 +66,7 @@ const OPEN_HINTS: Readonly<Record<string, string>> = {
 
 function sizeOf(fd: number, path: string): number {
   const stat = fstatSync(fd);
-  if (stat.isDirectory()) throw new UsageError('FILE_IS_DIRECTORY', `opening ${path}: it is a directory`, { path });
+  if (stat.isDirectory()) throw new NoDataError('FILE_IS_DIRECTORY', `opening ${path}: it is a directory`, { path });
   return stat.isBlockDevice() ? blockDeviceSize(stat, path) : stat.size;
 }
 
