@@ -100,6 +100,7 @@ export function buildToolsDisk(plan: ToolsPlan): string {
     for (const name of KMOD_NAMES) symlinkSync('kmod', join(work, 'bin', name));
     copyLibraries([...programs, process.execPath], work);
     cpSync(plan.cli, join(work, 'cli'), { recursive: true });
+    cpSync(join(findCheckout(), 'src/host/capture-root'), join(work, 'capture-root'), { recursive: true });
     copyFileSync(plan.runtimeImage, join(work, 'runtime.img'));
     const launcher = '#!/bin/sh\nexec /runtime/bin/node /tools/cli/main.mjs "$@"\n';
     writeFileSync(join(work, 'bin/diskdump'), launcher);
