@@ -1,7 +1,7 @@
 /** x86-64: page tables of 4 and 5 levels, and where the kernel's image lies. */
 
 import type { Paddr, Vaddr } from '../../base/address.ts';
-import { NoDataError, withContext } from '../../base/errors.ts';
+import { AssertionError, NoDataError, withContext } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import type { VirtualSegment } from '../../format/vmcore.ts';
 import type { Mapping, PhysicalMemory } from '../memory.ts';
@@ -88,10 +88,7 @@ class X86AddressSpace implements AddressSpace {
     let leaf: Leaf;
     try {
       if (this.kernelRoot === undefined)
-        throw new NoDataError(
-          'NOT_MAPPED',
-          `vaddr ${hex(address)} cannot be translated: vmcoreinfo names no page tables`,
-        );
+        throw new NoDataError('NOT_MAPPED', `not mapped: vmcoreinfo names no page tables to look up ${hex(address)}`);
       leaf = this.#walk(this.kernelRoot, address);
     } catch (error) {
       if (!(error instanceof NoDataError) || (error.code === 'NOT_MAPPED' && this.kernelRoot !== undefined))
@@ -114,20 +111,23 @@ class X86AddressSpace implements AddressSpace {
   #walk(root: Paddr, vaddr: bigint): Leaf {
     const signBits = BigInt.asIntN(64, vaddr) >> (this.#levels === 5 ? 56n : 47n);
     if (signBits !== 0n && signBits !== -1n)
-      throw new NoDataError('NOT_MAPPED', `vaddr ${hex(vaddr)} is not mapped: it is not canonical`, { vaddr });
+      throw new NoDataError('NOT_MAPPED', `not mapped: ${hex(vaddr)} is not canonical`, { vaddr });
     let table = root;
     for (let level = this.#levels - 1; level >= 0; level--) {
-      const { shift, name, mayBeLeaf } = LEVELS[level] as (typeof LEVELS)[number];
+      const { shift, mayBeLeaf } = LEVELS[level] as (typeof LEVELS)[number];
+      // With 4 levels the kernel folds the P4D into the PGD.
+      const name = level === this.#levels - 1 ? 'PGD' : LEVELS[level]?.name;
       const entryAt = table + Number((vaddr >> shift) & 511n) * 8;
       const entry = this.#readEntry(entryAt, vaddr, name);
       const isLeaf = level === 0 || (mayBeLeaf && (entry & PTE.pse) !== 0n);
       // A huge entry that is being split has neither bit, yet PSE says that the page is there.
       if ((entry & (PTE.present | PTE.protNone)) === 0n && !(isLeaf && level > 0))
-        throw new NoDataError(
-          'NOT_MAPPED',
-          `vaddr ${hex(vaddr)} is not mapped: ${name} at paddr ${hex(entryAt)} is ${hex(entry)}`,
-          { vaddr, entry, entryAt, level: name },
-        );
+        throw new NoDataError('NOT_MAPPED', `not mapped: the ${name} entry at paddr ${hex(entryAt)} is ${hex(entry)}`, {
+          vaddr,
+          entry,
+          entryAt,
+          level: name,
+        });
       const address = this.#addressOf(entry);
       if (isLeaf) {
         const size = 1n << shift;
@@ -135,10 +135,10 @@ class X86AddressSpace implements AddressSpace {
       }
       table = Number(address);
     }
-    throw new NoDataError('NOT_MAPPED', `vaddr ${hex(vaddr)} is not mapped`, { vaddr });
+    throw new AssertionError('ASSERTION', `walk of ${hex(vaddr)} ended without a leaf`, { vaddr });
   }
 
-  #readEntry(entryAt: number, vaddr: bigint, level: string): bigint {
+  #readEntry(entryAt: number, vaddr: bigint, level = ''): bigint {
     try {
       this.#physical.readPhysical(this.#entry, entryAt);
     } catch (error) {
