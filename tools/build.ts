@@ -9,7 +9,8 @@
  *     dist/cli/device-thread.mjs   the thread of a dump device's calls
  *     dist/stage1/main.mjs         what runs at panic; with device-thread.mjs, koffi.node and *.wasm all that it needs
  *     dist/kernels/*.wasm          page kernels, also copied beside both bundles
- *     dist/build.json              what was built: key, files with sizes, the inputs of each bundle
+ *     dist/build.json              what was built: key, files with sizes, the sources of each bundle, and `startup`, the
+ *                                  bytes that a bundle loads before its first line runs
  *
  * Run as a program it builds what is stale and prints the folder.
  */
@@ -51,6 +52,22 @@ export interface Build {
   readonly folder: string;
   /** False when it was there already. */
   readonly built: boolean;
+}
+
+/** What `build.json` says of one bundle. */
+export interface BundleFacts {
+  /** Bytes loaded before its first line runs. */
+  readonly startup: number;
+  /** Sources in those bytes, from the root. */
+  readonly inputs: readonly string[];
+}
+
+/** The shape of `build.json`. */
+export interface BuildRecord {
+  readonly key: string;
+  /** Bytes of every file, by its path in the build. */
+  readonly files: Readonly<Record<string, number>>;
+  readonly bundles: Readonly<Record<string, BundleFacts>>;
 }
 
 /** One bundle: its program, where it goes, and what lies beside it. */
@@ -110,12 +127,10 @@ async function build(key: string, folder: string): Promise<void> {
   try {
     const kernels = await buildKernels();
     cpSync(kernels, join(scratch, 'kernels'), { recursive: true });
-    const inputs: Record<string, string[]> = {};
-    for (const bundle of BUNDLES) Object.assign(inputs, await buildBundle(bundle, scratch, kernels));
-    writeFileSync(
-      join(scratch, 'build.json'),
-      `${JSON.stringify({ key, files: fileSizes(scratch), inputs }, null, 1)}\n`,
-    );
+    const bundles: Record<string, BundleFacts> = {};
+    for (const bundle of BUNDLES) Object.assign(bundles, await buildBundle(bundle, scratch, kernels));
+    const record: BuildRecord = { key, files: fileSizes(scratch), bundles };
+    writeFileSync(join(scratch, 'build.json'), `${JSON.stringify(record, null, 1)}\n`);
     moveInto(scratch, folder);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
@@ -123,7 +138,7 @@ async function build(key: string, folder: string): Promise<void> {
   prune();
 }
 
-async function buildBundle(bundle: Bundle, scratch: string, kernels: string): Promise<Record<string, string[]>> {
+async function buildBundle(bundle: Bundle, scratch: string, kernels: string): Promise<Record<string, BundleFacts>> {
   const { build: esbuild } = await import('esbuild');
   const out = join(scratch, bundle.folder);
   const options: BuildOptions = {
@@ -161,9 +176,22 @@ async function buildBundle(bundle: Bundle, scratch: string, kernels: string): Pr
   cpSync(koffiFile(), join(out, 'koffi.node'));
   return Object.fromEntries(
     Object.entries(metafile!.outputs)
-      .filter(([, output]) => output.entryPoint !== undefined)
-      .map(([path, output]) => [relative(scratch, join(ROOT, path)), Object.keys(output.inputs).sort()]),
+      .filter(([, { entryPoint }]) => bundle.entries.some(({ source }) => source === entryPoint))
+      .map(([path]) => [relative(scratch, join(ROOT, path)), bundleFacts(metafile!, path)]),
   );
+}
+
+/** Follows the static imports of a bundle; what is imported dynamically loads later. */
+function bundleFacts(metafile: Metafile, entry: string): BundleFacts {
+  const chunks = new Set([entry]);
+  for (const path of chunks) {
+    for (const { path: next, kind, external } of metafile.outputs[path]!.imports) {
+      if (kind === 'import-statement' && external !== true) chunks.add(next);
+    }
+  }
+  const outputs = [...chunks].map((path) => metafile.outputs[path]!);
+  const inputs = new Set(outputs.flatMap((output) => Object.keys(output.inputs)));
+  return { startup: outputs.reduce((sum, { bytes }) => sum + bytes, 0), inputs: [...inputs].sort() };
 }
 
 /** At panic nothing may be looked up late: what is not in the one file is not there. */
