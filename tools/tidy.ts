@@ -9,6 +9,8 @@ interface Rule {
   readonly why: string;
   /** Default: every file. */
   readonly only?: RegExp;
+  /** Comments may say it. */
+  readonly code?: boolean;
 }
 
 const RULES: readonly Rule[] = [
@@ -18,8 +20,14 @@ const RULES: readonly Rule[] = [
     pattern: /\bconsole\./,
     why: 'verbs speak through Io, stage 1 through its console',
     only: /^src\/(?!lab\/|stage1\/)/,
+    code: true,
   },
-  { pattern: /\bprocess\.exit\b/, why: 'only main.ts ends the process', only: /^src\/(?!cli\/main\.ts|stage1\/)/ },
+  {
+    pattern: /\bprocess\.exit\b/,
+    why: 'only main.ts ends the process',
+    only: /^src\/(?!cli\/main\.ts|stage1\/)/,
+    code: true,
+  },
   { pattern: /[ \t]+$/, why: 'space at the end of the line' },
 ];
 
@@ -41,13 +49,18 @@ export function checkTidy(): string[] {
   for (const path of globSync(SOURCES, { cwd: ROOT, exclude: EXCEPT }).sort()) {
     const lines = readFileSync(join(ROOT, path), 'utf8').split('\n');
     const module = /^src\/.*\.ts$/.test(path) && !path.endsWith('.test.ts');
-    if (module && !/^\/\*\*|^\/\/ /.test(lines[0]!))
+    if (module && !/^\/\*\*|^\/\/ /.test(lines[0]!)) {
       problems.push(`${path}:1: opens with a sentence saying what it is`);
+    }
     lines.forEach((line, i) => {
-      for (const { pattern, why, only } of RULES) {
-        if (pattern.test(line) && (only === undefined || only.test(path))) problems.push(`${path}:${i + 1}: ${why}`);
-      }
+      for (const rule of RULES) if (breaks(rule, path, line)) problems.push(`${path}:${i + 1}: ${rule.why}`);
     });
   }
   return problems;
+}
+
+function breaks({ pattern, only, code }: Rule, path: string, line: string): boolean {
+  if (only !== undefined && !only.test(path)) return false;
+  if (code === true && /^\s*(\/\/|\/?\*)/.test(line)) return false;
+  return pattern.test(line);
 }

@@ -13,6 +13,8 @@ export interface VerbEntry {
   /** How the arguments read in the overall help. */
   readonly usage: string;
   readonly load: () => Promise<{ readonly verb: Verb }>;
+  /** Whether it calls devices in threads, which a dead disk can hold for ever. */
+  readonly devices?: boolean;
 }
 
 export type VerbEntries = Readonly<Record<string, VerbEntry>>;
@@ -24,31 +26,36 @@ export const VERBS = {
     usage: 'DUMP',
     brief: 'what a dump holds: kernel, panic, pages, notes',
     load: () => import('./verbs/info.ts'),
+    devices: true,
   },
-  log: { group: 'look', usage: 'DUMP', brief: 'the kernel log', load: () => import('./verbs/log.ts') },
+  log: { group: 'look', usage: 'DUMP', brief: 'the kernel log', load: () => import('./verbs/log.ts'), devices: true },
   pages: {
     group: 'look',
     usage: 'DUMP',
     brief: 'every page with a hash, to compare dumps',
     load: () => import('./verbs/pages.ts'),
+    devices: true,
   },
   read: {
     group: 'look',
     usage: 'DUMP ADDR LENGTH',
     brief: 'memory, as raw bytes',
     load: () => import('./verbs/read.ts'),
+    devices: true,
   },
   check: {
     group: 'look',
     usage: 'DEVICE|DUMP',
     brief: 'state of a dump device, or whether a dump is sound',
     load: () => import('./verbs/check.ts'),
+    devices: true,
   },
   format: {
     group: 'protect',
     usage: 'DEVICE',
     brief: 'make a disk, partition or file a dump device',
     load: () => import('./verbs/format.ts'),
+    devices: true,
   },
   arm: {
     group: 'protect',
@@ -68,12 +75,14 @@ export const VERBS = {
     usage: 'MACHINE --to DEVICE',
     brief: 'write the memory of a machine to a dump device',
     load: () => import('./verbs/capture.ts'),
+    devices: true,
   },
   save: {
     group: 'save',
     usage: '[DEVICE]',
     brief: 'copy dumps off their devices to /var/crash',
     load: () => import('./verbs/save.ts'),
+    devices: true,
   },
   list: { group: 'save', usage: '', brief: 'the saved dumps', load: () => import('./verbs/list.ts') },
   demo: {
