@@ -29,8 +29,11 @@ export interface BlockOptions {
 /** Largest transfer: what stage 1 writes at once. */
 export const BLOCK_TRANSFER = 2 ** 20;
 
-/** Block of a file in bytes: every file system takes O_DIRECT at this alignment. */
-export const FILE_BLOCK = 4096;
+/** Block of a file in bytes: that of most disks, so that a disk's image is the same device, read here or in a guest. */
+export const FILE_BLOCK = 512;
+
+/** O_DIRECT memory lies on this boundary. */
+const MEMORY_ALIGNMENT = 4096;
 
 const WASM_PAGE = 65536;
 
@@ -137,7 +140,7 @@ export class BlockDevice implements DumpDevice {
 
   /** True for bytes that the disk may be given as they are. */
   #reachable(bytes: Uint8Array): boolean {
-    return !this.direct || (bytes.buffer === this.#aligned && bytes.byteOffset % FILE_BLOCK === 0);
+    return !this.direct || (bytes.buffer === this.#aligned && bytes.byteOffset % MEMORY_ALIGNMENT === 0);
   }
 
   #transfer(operation: 'read' | 'write', bytes: Uint8Array, offset: number): void {
@@ -206,7 +209,8 @@ function openDirect(path: string, options: BlockOptions): OpenedPath {
       if (wanted && errnoOf(error) === EINVAL) continue;
       throw openFailure(path, error);
     }
-    if (!wanted || takesDirect(fd, bounce)) return { fd, direct: wanted, isBlockDevice, bounce };
+    const blockSize = isBlockDevice && wanted ? readBlockFacts(fd, path, options.sysRoot).logicalBlock : FILE_BLOCK;
+    if (!wanted || takesDirect(fd, bounce, blockSize)) return { fd, direct: wanted, isBlockDevice, bounce };
     closeSync(fd);
   }
   throw deviceError({ device: path, operation: 'open', errno: 'EINVAL' });
@@ -214,9 +218,10 @@ function openDirect(path: string, options: BlockOptions): OpenedPath {
 
 const EINVAL = 22;
 
-function takesDirect(fd: number, bounce: Uint8Array): boolean {
+function takesDirect(fd: number, bounce: Uint8Array, blockSize: number): boolean {
   try {
-    readSync(fd, bounce, 0, FILE_BLOCK, 0);
+    // The second block: a file system with larger ones refuses it.
+    readSync(fd, bounce, 0, blockSize, blockSize);
     return true;
   } catch (error) {
     // Any other failure is the disk's own, and sanityCheck will meet it.
