@@ -1,78 +1,128 @@
 /** Node's own zlib and zstd in the slots of the codec table, and its CRC-32. */
 
-import { constants, crc32, deflateSync, inflateSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import {
+  constants,
+  crc32,
+  createDeflate,
+  createInflate,
+  createZstdCompress,
+  createZstdDecompress,
+  deflateSync,
+  inflateSync,
+  zstdCompressSync,
+  zstdDecompressSync,
+} from 'node:zlib';
 import type { Crc32 } from '../base/crc32.ts';
 import { FormatError } from '../base/errors.ts';
 import { CODEC_FLAG, type CodecName, type CodecTable, codecTable, type PageCodec } from '../codec/codec.ts';
+import { openEngine, type PageEngine } from './page-engine.ts';
 
 /** CRC-32 by zlib: 4 GB/s over 4 KiB pages, three times the portable one. */
 export const nodeCrc32: Crc32 = (bytes, seed = 0) => crc32(bytes, seed);
 
-/** What this Node can compress and restore. */
-export function nodeCodecs(): CodecTable {
-  return codecTable([zlib, zstd]);
+/** How a codec is had from Node: by a stream that is kept, or by the public calls. */
+interface NodeCodec {
+  readonly name: CodecName;
+  readonly flush: number;
+  createCompress(): object;
+  createDecompress(): object;
+  compressSync(page: Uint8Array): Uint8Array;
+  decompressSync(stored: Uint8Array, lengthMax: number): Uint8Array;
 }
 
-/** Room beyond a page, so that a full page comes back as one buffer and a longer one is seen. */
-const SLACK = 64;
 /** A page's frame needs no window beyond the largest page; a hostile one must not ask for 128 MiB. */
-const ZSTD_WINDOW_LOG_MAX = 20;
+const ZSTD_DECOMPRESS = { params: { [constants.ZSTD_d_windowLogMax]: 20 } };
+const ZSTD_COMPRESS = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+/** Level 1 and the default window, as makedumpfile's `compress2(…, Z_BEST_SPEED)`. */
+const ZLIB_COMPRESS = { level: 1 };
 
-const zlib: PageCodec = {
+const ZLIB: NodeCodec = {
   name: 'zlib',
-  flag: CODEC_FLAG.zlib,
-  // Level 1 and the default window, as makedumpfile's compress2(…, Z_BEST_SPEED).
-  compress: (page, target) =>
-    keepIfSmaller(deflateSync(page, { level: 1, chunkSize: page.length + SLACK }), page, target),
-  decompress: (stored, page) =>
-    restore('zlib', page, () => inflateSync(stored, { chunkSize: page.length + SLACK, maxOutputLength: page.length })),
+  flush: constants.Z_FINISH,
+  createCompress: () => createDeflate(ZLIB_COMPRESS),
+  createDecompress: () => createInflate(),
+  compressSync: (page) => deflateSync(page, ZLIB_COMPRESS),
+  decompressSync: (stored, lengthMax) => inflateSync(stored, { maxOutputLength: lengthMax }),
 };
 
-const zstd: PageCodec = {
+const ZSTD: NodeCodec = {
   name: 'zstd',
-  flag: CODEC_FLAG.zstd,
-  compress: (page, target) =>
-    keepIfSmaller(
-      zstdCompressSync(page, {
-        chunkSize: page.length + SLACK,
-        params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_contentSizeFlag]: 1 },
-      }),
-      page,
-      target,
-    ),
-  decompress: (stored, page) =>
-    restore('zstd', page, () =>
-      zstdDecompressSync(stored, {
-        chunkSize: page.length + SLACK,
-        maxOutputLength: page.length,
-        params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX },
-      }),
-    ),
+  flush: constants.ZSTD_e_end,
+  createCompress: () => createZstdCompress(ZSTD_COMPRESS),
+  createDecompress: () => createZstdDecompress(ZSTD_DECOMPRESS),
+  compressSync: (page) => zstdCompressSync(page, ZSTD_COMPRESS),
+  decompressSync: (stored, lengthMax) => zstdDecompressSync(stored, { ...ZSTD_DECOMPRESS, maxOutputLength: lengthMax }),
 };
 
-function keepIfSmaller(compressed: Uint8Array, page: Uint8Array, target: Uint8Array): number {
-  if (compressed.length >= page.length || compressed.length > target.length) return 0;
-  target.set(compressed);
-  return compressed.length;
+/**
+ * What this Node can compress and restore. Each table has streams of its own, made at first use.
+ *
+ * @param engines false keeps to the public calls of `node:zlib`.
+ */
+export function nodeCodecs(engines = true): CodecTable {
+  return codecTable([pageCodec(ZLIB, engines), pageCodec(ZSTD, engines)]);
 }
 
-function restore(codec: CodecName, page: Uint8Array, inflate: () => Uint8Array): void {
-  const restored = attempt(codec, inflate);
-  if (restored.length !== page.length) {
-    throw new FormatError(
-      'PAGE_LENGTH',
-      `restoring a page with ${codec}: ${restored.length} bytes came out, expected ${page.length}`,
-      { codec, length: restored.length, pageSize: page.length },
-    );
-  }
-  page.set(restored);
+/** Room beyond a page, so that data that restores to more than a page is seen. */
+const SLACK = 64;
+
+function pageCodec(codec: NodeCodec, engines: boolean): PageCodec {
+  let compressor: PageEngine | undefined;
+  let decompressor: PageEngine | undefined;
+  let scratch = new Uint8Array(0);
+  return {
+    name: codec.name,
+    flag: CODEC_FLAG[codec.name],
+    compress(page, target) {
+      compressor ??= (engines ? openCompressor(codec) : undefined) ?? publicCompressor(codec);
+      const room = Math.min(page.length, target.length);
+      const length = compressor.run(page, room === target.length ? target : target.subarray(0, room));
+      return typeof length === 'number' && length < room ? length : 0;
+    },
+    decompress(stored, page) {
+      decompressor ??= (engines ? openDecompressor(codec) : undefined) ?? publicDecompressor(codec);
+      if (scratch.length !== page.length + SLACK) scratch = new Uint8Array(page.length + SLACK);
+      const length = decompressor.run(stored, scratch);
+      if (length !== page.length) throw notAPage(codec.name, length, page.length);
+      page.set(scratch.subarray(0, length));
+    },
+  };
 }
 
-function attempt(codec: CodecName, inflate: () => Uint8Array): Uint8Array {
-  try {
-    return inflate();
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new FormatError('PAGE_CODEC', `restoring a page with ${codec}: ${reason}`, { codec }, undefined, error);
-  }
+function notAPage(codec: CodecName, outcome: number | string, pageSize: number): FormatError {
+  const problem = typeof outcome === 'string' ? outcome : `${outcome} bytes or more came out, expected ${pageSize}`;
+  return new FormatError('PAGE_CODEC', `restoring a page with ${codec}: ${problem}`, { codec, pageSize });
 }
+
+function openCompressor(codec: NodeCodec): PageEngine | undefined {
+  return openEngine(codec.createCompress(), codec.flush, { input: TRIAL, expected: codec.compressSync(TRIAL) });
+}
+
+function openDecompressor(codec: NodeCodec): PageEngine | undefined {
+  return openEngine(codec.createDecompress(), codec.flush, { input: codec.compressSync(TRIAL), expected: TRIAL });
+}
+
+function publicCompressor(codec: NodeCodec): PageEngine {
+  return { run: (page, target) => copyOut(codec.compressSync(page), target) };
+}
+
+function publicDecompressor(codec: NodeCodec): PageEngine {
+  return {
+    run(stored, target) {
+      try {
+        return copyOut(codec.decompressSync(stored, target.length), target);
+      } catch (error) {
+        return error instanceof Error ? error.message : String(error);
+      }
+    },
+  };
+}
+
+function copyOut(bytes: Uint8Array, target: Uint8Array): number {
+  if (bytes.length >= target.length) return target.length;
+  target.set(bytes);
+  return bytes.length;
+}
+
+/** A page of text and numbers, for trials. */
+const TRIAL = Uint8Array.from({ length: 4096 }, (_, i) => ((i * i) >> 7) ^ (i & 15));
