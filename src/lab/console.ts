@@ -13,6 +13,7 @@ export type TimelineKind =
   | 'device-verified'
   | 'device-refused'
   | 'progress'
+  | 'written'
   | 'stage1-restarted'
   | 'stage1-ended'
   | 'memory-left'

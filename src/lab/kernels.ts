@@ -22,6 +22,8 @@ export type KernelFlavour = 'cloud' | 'generic';
 
 /** What is asked for; each member left out means any. */
 export interface KernelWish {
+  /** Exactly this one. */
+  readonly release?: string;
   readonly series?: string;
   readonly flavour?: KernelFlavour;
 }
@@ -36,15 +38,23 @@ export interface Kernel {
   readonly config: string | undefined;
 }
 
+/** What a release ends with, longest first: Debian's names, then Ubuntu's. */
+const FLAVOURS: readonly (readonly [string, KernelFlavour])[] = [
+  ['-cloud-amd64', 'cloud'],
+  ['-amd64', 'generic'],
+  ['-virtual', 'cloud'],
+  ['-generic', 'generic'],
+];
 /** How many older packages to try when the newest of a list is gone from the archive. */
 const FETCH_TRIES_MAX = 4;
 
 /** Recognizes a kernel package by its name; `undefined` for meta-packages, debug symbols, unsigned and real-time ones. */
 export function parseKernelPackage(name: string): KernelPackage | undefined {
   const match = /^linux-image-((\d+\.\d+)\.\d+[-+][\w.+-]+)$/.exec(name);
-  if (!match || /-(dbg|unsigned|rt|rt-amd64|template|lowlatency.*|rescue)$|-rt-/.test(name)) return undefined;
+  if (!match || /-rt-/.test(name)) return undefined;
   const release = match[1] as string;
-  const flavour = /-(amd64|generic)$/.test(release) && !/-cloud-amd64$/.test(release) ? 'generic' : 'cloud';
+  const flavour = FLAVOURS.find(([suffix]) => release.endsWith(suffix))?.[1];
+  if (flavour === undefined) return undefined;
   return { name, release, series: match[2] as string, flavour };
 }
 
@@ -64,6 +74,7 @@ export function findKernels(wish: KernelWish = {}): KernelPackage[] {
   return names
     .map(parseKernelPackage)
     .filter((kernel) => kernel !== undefined)
+    .filter((kernel) => wish.release === undefined || kernel.release === wish.release)
     .filter((kernel) => wish.series === undefined || kernel.series === wish.series)
     .filter((kernel) => wish.flavour === undefined || kernel.flavour === wish.flavour)
     .sort((a, b) => compareReleases(a.release, b.release));
@@ -84,7 +95,7 @@ export function fetchNewestKernel(wish: KernelWish, say: (line: string) => void)
       failure = error;
     }
   }
-  const what = `${wish.series ?? 'any'} ${wish.flavour ?? ''}`.trim();
+  const what = [wish.release, wish.series, wish.flavour].filter((word) => word !== undefined).join(' ') || 'any';
   const why = failure instanceof Error ? `: ${failure.message}` : '';
   throw new UnsupportedError(
     'LAB_NO_KERNEL',
@@ -108,11 +119,15 @@ export function fetchKernel(pkg: KernelPackage, say: (line: string) => void): Ke
 
 /** Fetches and unpacks packages of any kind into `root`, which appears whole or not at all. */
 export function unpackPackages(names: readonly string[], root: string): void {
-  const packages = labCache('packages', 'x');
+  const folder = labCache('packages');
   const work = `${root}.${process.pid}.tmp`;
   rmSync(work, { recursive: true, force: true });
   mkdirSync(work, { recursive: true });
-  for (const name of names) run('dpkg-deb', ['-x', downloadPackage(name, join(packages, '..')), work]);
+  for (const name of names) {
+    const file = downloadPackage(name, folder);
+    run('dpkg-deb', ['-x', file, work]);
+    rmSync(file);
+  }
   if (existsSync(root)) rmSync(work, { recursive: true });
   else renameSync(work, root);
 }

@@ -26,10 +26,20 @@ export interface GuestPlan {
   /** `-cpu`: `max`, `qemu64`. */
   readonly cpuModel: string;
   readonly disks: readonly GuestDisk[];
+  /** Sees every console line as it comes. */
+  readonly onLine?: (line: ConsoleLine) => void;
 }
 
 /** Why a wait ended without what it waited for. */
 export class GuestTimeout extends DumpError {}
+
+/** Why a guest stands still. */
+export interface RebootRequest {
+  /** Milliseconds since the guest was started. */
+  readonly atMs: number;
+  /** QEMU's word: `guest-reset`, `guest-shutdown`. */
+  readonly reason: string;
+}
 
 /** Lines of the console with the moment they ended. */
 export interface ConsoleLine {
@@ -38,10 +48,14 @@ export interface ConsoleLine {
   readonly text: string;
 }
 
+/** How long QEMU may take to finish what its disks have in flight. */
+const STANDSTILL_MS = 30_000;
 /** Messages of QEMU itself that are kept for an error. */
 const STDERR_MAX = 4000;
 /** A console line longer than this is cut. */
-const LINE_MAX = 4096;
+const LINE_MAX = 65536;
+/** What a guest's own scripts say when they cannot go on; every wait then ends. */
+const GUEST_FAILURE = /^lab: failed/;
 
 /** A running guest. `end` is the one way to stop it, and stops only this process. */
 export class Guest {
@@ -53,6 +67,8 @@ export class Guest {
   readonly #process: ChildProcess;
   readonly #startedMs: number;
   #exited = false;
+  #failure: string | undefined;
+  #seenEvents = 0;
   readonly #watchers = new Set<() => void>();
 
   private constructor(plan: GuestPlan, child: ChildProcess, qmp: Qmp, started: Started) {
@@ -131,7 +147,8 @@ export class Guest {
       const look = () => {
         const value = found(this);
         if (value !== undefined) settle(() => done(value));
-        else if (this.#exited) settle(() => failed(this.#waitError(`QEMU ended while waiting for ${what}`)));
+        else if (this.#failure) settle(() => failed(this.#waitError(`waiting for ${what}: the guest gave up`)));
+        else if (this.#exited) settle(() => failed(this.#waitError(`waiting for ${what}: QEMU ended`)));
       };
       const timer = setTimeout(
         () =>
@@ -160,15 +177,18 @@ export class Guest {
     });
   }
 
-  /** Waits until the guest has asked for a reboot and stands still, its memory as the last kernel left it. */
-  async waitForReboot(timeoutMs: number): Promise<number> {
-    const from = this.events.length;
-    const seen = (guest: Guest) => guest.events.slice(from).find((event) => event.event === 'SHUTDOWN');
-    const event = await this.waitFor('the reboot', timeoutMs, seen);
-    await this.waitFor('the guest to stand still', 10_000, (guest) =>
-      guest.events.slice(from).some((other) => other.event === 'STOP') ? true : undefined,
-    );
-    return event.atMs;
+  /**
+   * Waits until the guest has asked for a reboot (or a power-off) and stands still, its memory as the last kernel left it.
+   *
+   * @param asked called in between: QEMU first waits for its disks, so a disk held up on purpose is let go there.
+   */
+  async waitForReboot(timeoutMs: number, asked?: () => void): Promise<RebootRequest> {
+    const find = (name: string) => this.events.slice(this.#seenEvents).find((event) => event.event === name);
+    const event = await this.waitFor('the reboot', timeoutMs, () => find('SHUTDOWN'));
+    asked?.();
+    await this.waitFor('the guest to stand still', STANDSTILL_MS, () => find('STOP'));
+    this.#seenEvents = this.events.length;
+    return { atMs: event.atMs, reason: String(event.data?.reason ?? 'unknown') };
   }
 
   /** Resets the paused machine and lets it run; `then` says what its next reboot and its power-off do. */
@@ -204,6 +224,8 @@ export class Guest {
 
   #takeLine(line: ConsoleLine): void {
     this.lines.push(line);
+    if (GUEST_FAILURE.test(line.text)) this.#failure = line.text;
+    this.plan.onLine?.(line);
     this.#wake();
   }
 

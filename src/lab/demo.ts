@@ -1,0 +1,252 @@
+/** The demo: a real kernel panics in QEMU, and everything that follows is told line by line until its dump lies open. */
+
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Io } from '../cli/output.ts';
+import { escapeControls } from '../cli/output.ts';
+import { formatBytes } from './bytes.ts';
+import { parseMemoryLeft, type TimelineEvent } from './console.ts';
+import { type CycleReport, compareSpare, findCaptureDoubts, removeCycle, runCycle } from './cycle.ts';
+import { findKernels, type KernelWish, parseKernelPackage } from './kernels.ts';
+import { type Materials, prepareMaterials } from './materials.ts';
+import { checkMemory, formatMemoryCheck, memoryAgrees, parseIomem } from './memory-check.ts';
+import { Narration, span } from './narration.ts';
+import { openDump } from './open-dump.ts';
+import { ensurePrograms, LAB_PROGRAMS, MODULE_PROGRAMS } from './programs.ts';
+import { type CrashKind, DEFAULT_MACHINE, type Scenario } from './scenario.ts';
+
+/** What the operator chose. */
+export interface DemoOptions {
+  /** Release or series of the kernel; the newest that the distribution offers for virtual machines otherwise. */
+  readonly kernel: string | undefined;
+  readonly crash: CrashKind;
+  /** Keep the guest's folder: disks, console, RAM, dump. */
+  readonly keep: boolean;
+  /** File that gets the narration as JSON, for the picture in the README. */
+  readonly record: string | undefined;
+}
+
+/** How the run ended: 0, or 1 when the cycle did not agree with what was seen from outside. */
+export type DemoOutcome = 0 | 1;
+
+const LOG_LINES = 9;
+const CRASH_WORDS: Readonly<Record<CrashKind, string>> = {
+  sysrq: 'echo c > /proc/sysrq-trigger',
+  hardirq: 'a NULL dereference in a hard interrupt',
+};
+
+/** Runs the demo. Throws what stopped it before there was anything to compare. */
+export async function runDemo(io: Io, options: DemoOptions): Promise<DemoOutcome> {
+  const narration = new Narration(io.terminal);
+  try {
+    const materials = prepare(narration, options);
+    const scenario: Scenario = { ...DEFAULT_MACHINE, label: 'demo', kernel: materials.kernel, crash: options.crash };
+    narration.working(
+      'boot',
+      `${scenario.memoryMiB} MiB, ${scenario.cpus} CPUs, crashkernel=${scenario.crashkernel}, QEMU without KVM`,
+    );
+    const teller = createTeller(narration, scenario);
+    const report = await runCycle(scenario, materials, { onEvent: (event) => teller(event) });
+    const agreed = tellComparison(narration, report);
+    tellDump(narration, report, materials);
+    tellEnd(narration, report, options, agreed);
+    return agreed ? 0 : 1;
+  } finally {
+    narration.end();
+    if (options.record !== undefined) writeFileSync(options.record, JSON.stringify(narration.recorded));
+  }
+}
+
+function prepare(narration: Narration, options: DemoOptions): Materials {
+  const say = (line: string) => narration.working('prepare', line);
+  const needsModule = options.crash === 'hardirq';
+  narration.working('prepare', 'looking for QEMU, squashfs-tools, kexec-tools, busybox');
+  ensurePrograms(needsModule ? { ...LAB_PROGRAMS, ...MODULE_PROGRAMS } : LAB_PROGRAMS, say);
+  say('runtime image: Node and stage 1');
+  const materials = prepareMaterials(chooseKernel(options.kernel), { withCrashModule: needsModule, say });
+  narration.step('done', 'kernel', `Linux ${materials.kernel.release}`, 'the distribution’s own');
+  narration.step(
+    'done',
+    'runtime',
+    `Node ${process.version} and stage 1, ${formatBytes(materials.runtimeImage.bytes)}`,
+    'squashfs',
+  );
+  return materials;
+}
+
+/** A release, a series, or the newest kernel for virtual machines; generic where the distribution has none of those. */
+function chooseKernel(asked: string | undefined): KernelWish {
+  if (asked === undefined)
+    return findKernels({ flavour: 'cloud' }).length > 0 ? { flavour: 'cloud' } : { flavour: 'generic' };
+  const release = parseKernelPackage(`linux-image-${asked}`);
+  if (release) return { release: release.release };
+  const flavour = findKernels({ series: asked, flavour: 'cloud' }).length > 0 ? 'cloud' : 'generic';
+  return { series: asked, flavour };
+}
+
+/** Tells the events of the console as they come. */
+function createTeller(narration: Narration, scenario: Scenario): (event: TimelineEvent) => void {
+  let panicMs = 0;
+  let captureMs = 0;
+  return (event) => {
+    switch (event.kind) {
+      case 'guest-up':
+        narration.step('done', 'boot', 'the guest is up');
+        return narration.working('format', 'a dump device, and a disk that is not ours beside it');
+      case 'formatted': {
+        const { sizeBytes, sampleRate } = parseAnswer(event.text);
+        narration.step(
+          'done',
+          'format',
+          `dump device of ${formatBytes(sizeBytes)} labelled`,
+          `${2 ** Number(sampleRate)} signatures`,
+        );
+        return narration.working('arm', 'capture kernel, initramfs, kexec');
+      }
+      case 'armed': {
+        const { spareBytes } = parseAnswer(event.text);
+        narration.step(
+          'done',
+          'arm',
+          `capture kernel loaded in ${scenario.crashkernel}`,
+          `${formatBytes(spareBytes)} to spare, forecast`,
+        );
+        return narration.working('crash', CRASH_WORDS[scenario.crash]);
+      }
+      case 'panic':
+        panicMs = event.atMs;
+        narration.step('panic', 'panic', `Kernel panic - not syncing: ${escapeControls(event.text)}`);
+        return narration.working('capture', 'kexec jumps into the capture kernel');
+      case 'capture-up':
+        captureMs = event.atMs;
+        narration.step(
+          'done',
+          'capture',
+          `capture kernel up ${seconds(event.atMs - panicMs)} after the panic`,
+          'elfcorehdr on its command line',
+        );
+        return narration.working('stage 1', 'checking the dump device');
+      case 'device-refused':
+        return narration.step('done', 'refused', escapeControls(event.text));
+      case 'device-verified':
+        narration.step('done', 'verified', escapeControls(event.text));
+        return narration.working('stage 1', 'writing the dump');
+      case 'progress':
+        return narration.working('stage 1', escapeControls(event.text));
+      case 'written':
+        return narration.step('done', 'written', escapeControls(event.text));
+      case 'stage1-ended':
+        narration.step(
+          /complete/.test(event.text) ? 'done' : 'failed',
+          'stage 1',
+          escapeControls(event.text),
+          `${seconds(event.atMs - captureMs)} after the capture kernel’s start`,
+        );
+        return;
+      case 'memory-left': {
+        const left = parseMemoryLeft(event.text);
+        if (left)
+          narration.step(
+            'done',
+            'memory',
+            `${formatBytes(left.atEnd)} were available at the end`,
+            `lowest ${formatBytes(left.lowest)}`,
+          );
+        return narration.working('reboot', 'comparing from outside, then firmware and kernel once more');
+      }
+      case 'second-boot':
+        narration.step('turn', 'reboot', 'the machine is up again', `${seconds(event.atMs - panicMs)} after the panic`);
+        return narration.working('save', 'diskdump save: verifying every record');
+      case 'saved':
+        return tellSaved(narration, event.text);
+      default:
+        return;
+    }
+  };
+}
+
+function tellSaved(narration: Narration, text: string): void {
+  const { dir, pages, state, seconds: took } = parseAnswer(text);
+  narration.step(
+    state === 'complete' ? 'done' : 'failed',
+    'saved',
+    `${dir}/vmcore`,
+    `${state}, ${pages} pages, ${took} s`,
+  );
+  narration.working('compare', 'every page with the memory that the host saw');
+}
+
+/** Both directions of the page comparison, the proof of the capture kernel, the decoy, the forecast. */
+function tellComparison(narration: Narration, report: CycleReport): boolean {
+  const verdicts: boolean[] = [];
+  const verdict = (good: boolean, name: string, text: string, detail = '') => {
+    verdicts.push(good);
+    narration.step(good ? 'done' : 'failed', name, text, detail);
+  };
+  const doubts = findCaptureDoubts(report);
+  if (doubts.length > 0) verdict(false, 'doubt', doubts.join('; '));
+  const directory = report.saved.at(-1);
+  if (directory === undefined) {
+    verdict(false, 'compare', `nothing was saved: ${escapeControls(report.answers['save.err'] ?? '')}`);
+    return false;
+  }
+  const check = checkMemory(openDump(join(directory, 'vmcore')), report.ramCopy, parseIomem(report.iomem));
+  verdict(memoryAgrees(check), 'equal', formatMemoryCheck(check), 'with the guest’s RAM, read from outside');
+  if (report.decoy)
+    verdict(
+      report.decoy.before === report.decoy.after,
+      'decoy',
+      'the disk that was not ours is untouched',
+      `SHA-256 ${report.decoy.after.slice(0, 12)}…`,
+    );
+  const { forecast, measured } = compareSpare(report);
+  verdict(
+    Math.abs(forecast - measured) < 8e6,
+    'forecast',
+    `${formatBytes(forecast)} forecast, ${formatBytes(measured)} measured`,
+  );
+  return verdicts.every((good) => good);
+}
+
+/** What `info` and `log` print about the dump. */
+function tellDump(narration: Narration, report: CycleReport, materials: Materials): void {
+  const dump = join(report.saved.at(-1) ?? '', 'vmcore');
+  const ask = (verb: string) =>
+    spawnSync(process.execPath, [join(materials.cli, 'main.mjs'), verb, dump], {
+      encoding: 'utf8',
+      env: { ...process.env, NO_COLOR: '1' },
+    })
+      .stdout.trimEnd()
+      .split('\n');
+  narration.line();
+  narration.line([span('$ ', 'dim'), span('diskdump info vmcore', 'bold')]);
+  for (const line of ask('info')) narration.line([span(escapeControls(line))]);
+  narration.line();
+  narration.line([span('$ ', 'dim'), span(`diskdump log vmcore | tail -n ${LOG_LINES}`, 'bold')]);
+  for (const line of ask('log').slice(-LOG_LINES))
+    narration.line([span(escapeControls(line), /panic|BUG|Oops/.test(line) ? 'red' : 'plain')]);
+}
+
+function tellEnd(narration: Narration, report: CycleReport, options: DemoOptions, agreed: boolean): void {
+  narration.line();
+  narration.line([
+    agreed
+      ? span('From panic to an open dump, and every page of it proved.', 'green')
+      : span('The cycle ran, but something does not agree; see above.', 'red'),
+    span(`  ${(narration.elapsedMs / 1000).toFixed(0)} s in all`, 'dim'),
+  ]);
+  if (options.keep || !agreed) narration.line([span(`kept: ${report.directory}`, 'dim')]);
+  else removeCycle(report);
+}
+
+/** The JSON that a guest's script put behind its word on the console; fields that are not there are `undefined`. */
+function parseAnswer(text: string): Record<string, string | number | undefined> {
+  try {
+    return JSON.parse(text.slice(text.indexOf('{'))) as Record<string, string | number>;
+  } catch {
+    return {};
+  }
+}
+
+const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;

@@ -1,0 +1,119 @@
+/** One cycle as data: which kernel, which machine, which crash, which disks; and the scripts that the guest runs for it. */
+
+import type { Kernel } from './kernels.ts';
+
+/** How the guest's kernel dies. */
+export type CrashKind = 'sysrq' | 'hardirq';
+
+/** What goes wrong in the capture kernel on purpose. */
+export interface Fault {
+  /** Shell function body that runs in the background of PID 1 there; it sees what PID 1 sees. */
+  readonly script?: string;
+  /** Lines for the guest's `diskdump.toml`, above its tables. */
+  readonly config?: string;
+}
+
+/** A whole cycle. */
+export interface Scenario {
+  /** Short, for names of folders and for messages. */
+  readonly label: string;
+  readonly kernel: Kernel;
+  readonly crash: CrashKind;
+  readonly cpuModel: 'max' | 'qemu64';
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  /** `crashkernel=`. */
+  readonly crashkernel: string;
+  /** Serial numbers of the dump devices in the order of the configuration; those in `formatted` get a label. */
+  readonly devices: readonly string[];
+  readonly formatted: readonly string[];
+  readonly fault?: Fault;
+}
+
+/** The machine that Debian's default is made for; scenarios change what they are about. */
+export const DEFAULT_MACHINE = {
+  cpuModel: 'max',
+  cpus: 2,
+  memoryMiB: 1024,
+  crashkernel: '192M',
+  devices: ['decoy', 'dump'],
+  formatted: ['dump'],
+} as const;
+
+/** Files of the data disk: what the guest's file system has when it first boots. */
+export function planDataFiles(scenario: Scenario): Record<string, string> {
+  const files: Record<string, string> = {
+    'etc/machine-id': '5d1cd09f5d1cd09f5d1cd09f5d1cd09f\n',
+    'etc/diskdump/.keep': '',
+    'var/crash/.keep': '',
+    'out/.keep': '',
+    'boot-1.sh': firstBoot(scenario),
+    'boot-2.sh': secondBoot(scenario),
+  };
+  if (scenario.fault?.script !== undefined) files['fault.sh'] = scenario.fault.script;
+  return files;
+}
+
+/** The kernel command line of the guest's normal kernel. */
+export function planCommandLine(scenario: Scenario): string {
+  return `console=ttyS0 crashkernel=${scenario.crashkernel} panic=30 printk.time=1`;
+}
+
+/** Formats, arms, crashes. The steps' answers go to the console, where the host reads them, and to /data/out. */
+function firstBoot(scenario: Scenario): string {
+  const config = [
+    `devices = [${scenario.devices.map((serial) => `"$(disk ${serial})"`).join(', ')}]`,
+    scenario.fault?.config ?? '',
+  ].join('\n');
+  return `
+step() { # name, command...
+  name=$1; shift
+  "$@" > /data/out/$name.json 2> /data/out/$name.err || { cat /data/out/$name.err; give_up "$name: exit $?"; }
+}
+${scenario.formatted.map((serial) => `step format-${serial} diskdump format $(disk ${serial}) --json\nsay "formatted $(cat /data/out/format-${serial}.json)"`).join('\n')}
+cat > /etc/diskdump/diskdump.toml <<END
+${config}
+END
+${scenario.fault?.script === undefined ? '' : PACK_FAULT}
+step arm diskdump arm --runtime-image /tools/runtime.img --json
+say "armed $(cat /data/out/arm.json)"
+cat /proc/meminfo > /data/out/meminfo
+cat /sys/kernel/kexec_crash_loaded > /data/out/loaded
+echo 1 > /proc/sys/kernel/sysrq
+sync
+${CRASHES[scenario.crash]}
+sleep 30
+give_up 'the kernel survived'
+`;
+}
+
+/** Saves, looks, and leaves everything for the host. */
+function secondBoot(scenario: Scenario): string {
+  const checks = scenario.formatted.map(
+    (serial) => `diskdump check $(disk ${serial}) --json > /data/out/check-${serial}-NN.json 2>&1`,
+  );
+  return `
+${checks.map((line) => line.replace('NN', 'before')).join('\n')}
+diskdump save --json > /data/out/save.ndjson 2> /data/out/save.err
+echo $? > /data/out/save.exit
+say "saved $(cat /data/out/save.ndjson)"
+cat /data/out/save.err
+${checks.map((line) => line.replace('NN', 'after')).join('\n')}
+diskdump list --json > /data/out/list.ndjson 2>&1
+`;
+}
+
+const CRASHES: Readonly<Record<CrashKind, string>> = {
+  sysrq: 'echo c > /proc/sysrq-trigger',
+  hardirq: 'insmod /lab_crash.ko',
+};
+
+/**
+ * The capture kernel's first process with the fault in its background: `diskdump arm` takes the script from the tools
+ * disk, so the changed one is laid over it.
+ */
+const PACK_FAULT = `
+{ sed '$d' /tools/capture-root/init; echo 'lab_fault() {'; cat /data/fault.sh; echo '}'; echo 'lab_fault &'; echo main; } > /data/init
+chmod 755 /data/init
+mount --bind /data/init /tools/capture-root/init
+`;
