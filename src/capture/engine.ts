@@ -1,0 +1,233 @@
+/** The engine of stage 1: sweeps the planned pages, pass by pass, from a machine into a log writer. */
+
+import type { Crc32 } from '../base/crc32.ts';
+import { DumpError } from '../base/errors.ts';
+import type { PageCodec } from '../codec/codec.ts';
+import type { LogWriter } from '../format/kdump/log-writer.ts';
+import type { Machine } from './machine.ts';
+import { type CapturePlan, type PlannedPass, WindowWalker } from './plan.ts';
+import type { RunLog } from './run-log.ts';
+import type { CaptureProgress, Supervisor } from './supervisor.ts';
+
+/** Bytes read from the machine at once. */
+export const WINDOW_BYTES = 2 ** 20;
+
+export interface EngineOptions {
+  readonly machine: Machine;
+  readonly plan: CapturePlan;
+  readonly writer: LogWriter;
+  readonly supervisor: Supervisor;
+  readonly log: RunLog;
+  readonly crc: Crc32;
+  /** Pages are stored raw where it is absent or where a page does not shrink. */
+  readonly codec?: PageCodec;
+  readonly progress: CaptureProgress;
+  readonly windowBytes?: number;
+  /** For each pass the pfn from which on pages are still to be stored; all of them where absent. */
+  readonly from?: readonly number[];
+  /** Lets the device's driver use the time. */
+  readonly poll?: () => void;
+}
+
+/** Thrown inside the engine to leave all loops: the dump closes as a partial. */
+class EndEarly {
+  readonly reason: string;
+
+  constructor(reason: string) {
+    this.reason = reason;
+  }
+}
+
+/**
+ * One capture to one device. The constructor reserves; {@link run} writes.
+ *
+ * Per page of the loop: zero test, checksum, codec, one copy; no allocation. Per chunk: one transfer, one call of the
+ * supervisor.
+ */
+export class CaptureEngine {
+  readonly #options: EngineOptions;
+  readonly #pageSize: number;
+  readonly #window: Uint8Array;
+  readonly #words: Uint32Array;
+  /** A view of each page of the window. */
+  readonly #pages: Uint8Array[];
+  /** 1 where the page of the window could not be read. */
+  readonly #bad: Uint8Array;
+  readonly #zeroChecksum: number;
+  #open = false;
+  #pass = 0;
+  /** Pages of the plan neither stored nor given up yet. */
+  #left: number;
+
+  constructor(options: EngineOptions) {
+    const { machine, plan, crc, windowBytes = WINDOW_BYTES } = options;
+    this.#options = options;
+    this.#pageSize = machine.pageSize;
+    const count = Math.max(1, Math.floor(windowBytes / machine.pageSize));
+    this.#window = new Uint8Array(count * machine.pageSize);
+    this.#words = new Uint32Array(this.#window.buffer);
+    this.#pages = Array.from({ length: count }, (_, i) =>
+      this.#window.subarray(i * machine.pageSize, (i + 1) * machine.pageSize),
+    );
+    this.#bad = new Uint8Array(count);
+    this.#zeroChecksum = crc(new Uint8Array(machine.pageSize));
+    this.#left = plan.planned;
+  }
+
+  /**
+   * Stores what is planned and closes with a generation, flushed, which block 0 names.
+   *
+   * @returns true when every planned page is stored; else `log.reason` says why not.
+   * @throws DeviceError when the dump device fails.
+   */
+  run(): boolean {
+    const { plan, log } = this.#options;
+    try {
+      plan.passes.forEach((pass, index) => {
+        this.#runPass(pass, index);
+      });
+    } catch (error) {
+      if (!(error instanceof EndEarly)) throw error;
+      log.reason = error.reason;
+      log.event(`ended early: ${error.reason}`);
+    }
+    return this.#close();
+  }
+
+  #runPass(pass: PlannedPass, index: number): void {
+    const { plan, writer, log, progress, from } = this.#options;
+    this.#pass = index;
+    progress.pass = pass.name;
+    progress.phase = 'writing';
+    writer.openPass(index);
+    const walker = new WindowWalker(pass.ranges, this.#bad.length, from?.[index] ?? 0);
+    while (walker.next()) this.#storeWindow(walker.start, walker.count);
+    this.#endChunk();
+    writer.closePass();
+    log.event(`pass ${pass.name} done: ${writer.passes[index]?.stored} of ${pass.pages} pages`);
+    if (index === plan.passes.length - 1 || !writer.hasNews) return;
+    if (!writer.hasRoomForGeneration()) throw new EndEarly('the device is full');
+    this.#writeGeneration(false);
+  }
+
+  #storeWindow(start: number, count: number): void {
+    this.#bad.fill(0, 0, count);
+    this.#readPages(start, 0, count);
+    const { writer, crc, codec } = this.#options;
+    const words = this.#pageSize / 4;
+    for (let i = 0; i < count; i++) {
+      this.#left--;
+      if (this.#bad[i] === 1) continue;
+      const pfn = start + i;
+      if (isZero(this.#words, i * words, words)) {
+        this.#makeRoom(0);
+        writer.addZero(pfn, this.#zeroChecksum);
+        continue;
+      }
+      const page = this.#pages[i] as Uint8Array;
+      const checksum = crc(page);
+      const length = codec ? codec.compress(page, writer.scratch) : 0;
+      if (codec && length > 0) {
+        this.#makeRoom(length);
+        writer.addCompressed(pfn, length, checksum, codec.flag);
+      } else {
+        this.#makeRoom(this.#pageSize);
+        writer.addRaw(pfn, page, checksum);
+      }
+    }
+  }
+
+  /** Reads pages of the window; what can't be read is halved down to the page, and a bad page is a hole. */
+  #readPages(start: number, first: number, count: number): void {
+    try {
+      const at = first * this.#pageSize;
+      this.#options.machine.read(start + first, this.#window.subarray(at, at + count * this.#pageSize));
+    } catch (error) {
+      if (!(error instanceof DumpError)) throw error;
+      if (count === 1) {
+        this.#bad[first] = 1;
+        this.#options.log.holes.add(start + first, 1, error.code);
+        (this.#options.writer.passes[this.#pass] as { holes: number }).holes++;
+        return;
+      }
+      const half = count >>> 1;
+      this.#readPages(start, first, half);
+      this.#readPages(start, first + half, count - half);
+    }
+  }
+
+  /** Sees to it that the open chunk takes one more page of `length` stored bytes. */
+  #makeRoom(length: number): void {
+    const { writer } = this.#options;
+    if (this.#open && writer.chunkFits(length)) return;
+    this.#endChunk();
+    this.#open = writer.openChunk(this.#left + 1);
+    if (!this.#open || !writer.chunkFits(length)) throw new EndEarly('the device is full');
+  }
+
+  /** Writes the open chunk and what is due after it, then serves progress, watchdog and cancel. */
+  #endChunk(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    const { writer, supervisor, poll } = this.#options;
+    if (writer.closeChunk()) {
+      writer.closeIndex();
+      // Never inside pass 0: block 0 leads other tools to a whole pass 0, or nowhere.
+      if (this.#pass > 0 && writer.affordsGeneration() && writer.hasRoomForGeneration()) this.#writeGeneration(false);
+    }
+    poll?.();
+    this.#report();
+    const cancel = supervisor.cancelled();
+    if (cancel !== undefined) throw new EndEarly(cancel);
+  }
+
+  #report(): void {
+    const { writer, supervisor, progress, log } = this.#options;
+    progress.storedPages = writer.stored;
+    progress.holePages = log.holes.pages;
+    progress.bytes = writer.end;
+    supervisor.progress(progress);
+  }
+
+  #close(): boolean {
+    const { writer, plan, log } = this.#options;
+    this.#open = false;
+    writer.closeChunk();
+    writer.closeIndex();
+    const last = writer.stored === plan.planned;
+    if (last) log.reason = undefined;
+    else log.reason ??= `${plan.planned - writer.stored} of ${plan.planned} planned pages could not be read`;
+    if (last || writer.hasNews) this.#writeGeneration(last);
+    this.#options.progress.phase = 'done';
+    this.#report();
+    return last;
+  }
+
+  #writeGeneration(last: boolean): void {
+    const { writer, log, progress } = this.#options;
+    const { phase } = progress;
+    progress.phase = 'table';
+    log.event(`page table of ${writer.stored} pages${last ? ', the last' : ''}`);
+    writer.writeGeneration(last, (maxBytes) => log.encode(writer.passes, maxBytes));
+    progress.phase = phase;
+    this.#report();
+  }
+}
+
+/** True when `count` words from `start` are zero. Over one view of the window, since a view per page costs 30 ns. */
+function isZero(words: Uint32Array, start: number, count: number): boolean {
+  const end = start + count;
+  for (let i = start; i < end; i += 8) {
+    const any =
+      (words[i] as number) |
+      (words[i + 1] as number) |
+      (words[i + 2] as number) |
+      (words[i + 3] as number) |
+      (words[i + 4] as number) |
+      (words[i + 5] as number) |
+      (words[i + 6] as number) |
+      (words[i + 7] as number);
+    if (any !== 0) return false;
+  }
+  return true;
+}

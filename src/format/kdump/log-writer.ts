@@ -1,0 +1,517 @@
+/** The append-only writer of a dump device's log: start record, chunks, index records, generations, block 0. */
+
+import type { Crc32 } from '../../base/crc32.ts';
+import { roundDown, roundUp } from '../../base/cursor.ts';
+import { type DumpDevice, writeDevice } from '../../base/device.ts';
+import { assert } from '../../base/errors.ts';
+import { writeBlocks } from './label.ts';
+import { encodeKdumpHeader, encodeSubHeader, KDUMP_STATUS, PAGE_DESC } from './layout.ts';
+import { bitmapLength, encodeGenerationHead } from './log-generation.ts';
+import {
+  CODEC_ZERO,
+  GENERATION,
+  GEOMETRY,
+  INDEX_ENTRY,
+  INDEX_REF,
+  LOG_LIMITS,
+  LOG_PARAMETERS,
+  type LogParameters,
+  NO_PASS,
+  PASS,
+  RECORD,
+  RUN_RECORD_MAX,
+} from './log-layout.ts';
+import {
+  encodeRecordHeader,
+  encodeStartRecord,
+  type PassRow,
+  plainHeader,
+  putIndexEntry,
+  type RecordHeader,
+  type RecordKind,
+  recordAlignment,
+  type StartRecord,
+  startNotesOffset,
+} from './log-records.ts';
+import { type BodySizes, BodyWriter, IndexTable } from './log-writer-body.ts';
+import { ChunkBuffer } from './log-writer-chunk.ts';
+
+/** What a test may shrink, beyond {@link LogParameters}. */
+export interface WriterParameters extends LogParameters {
+  /** Bytes always kept for the run record of the closing generation; it takes more where there is more. */
+  readonly runRecordReserve: number;
+  /** Inside a pass a generation is written only while all of them stay below this share of what was written. */
+  readonly generationShare: number;
+  readonly body?: BodySizes;
+}
+
+/** Share of generations inside a pass, for raw and for compressed dumps. */
+export const GENERATION_SHARE = { raw: 0.02, compressed: 0.04 } as const;
+
+/** Defaults for a raw dump. */
+export const WRITER_PARAMETERS: WriterParameters = {
+  ...LOG_PARAMETERS,
+  runRecordReserve: 2 ** 16,
+  generationShare: GENERATION_SHARE.raw,
+};
+
+/** A {@link PassRow} that grows. */
+export type PassCount = { -readonly [K in keyof PassRow]: PassRow[K] };
+
+export interface LogWriterOptions {
+  readonly device: DumpDevice;
+  /** End of the log on the device, from its geometry. */
+  readonly dataEnd: number;
+  /** U, 16 bytes. */
+  readonly dumpUuid: Uint8Array;
+  readonly part: number;
+  readonly pageSize: number;
+  readonly start: Omit<StartRecord, 'notesOffset'>;
+  /** Pages of the machine: bits of bitmap 1. */
+  readonly present: number;
+  /** Whole seconds since 1970, for block 0. */
+  readonly timestampSeconds: number;
+  readonly parameters: WriterParameters;
+  readonly crc: Crc32;
+  /** Called now and then inside long work, such as the merge of a generation. */
+  readonly served: () => void;
+}
+
+/** Where a resumed log goes on; see {@link LogWriter.resume}. */
+export interface LogPosition {
+  /** Offset behind the last good record. */
+  readonly end: number;
+  /** Sequence of the last good record. */
+  readonly sequence: number;
+  readonly previousRecord: number;
+  readonly previousGeneration: number;
+  readonly previousIndex: number;
+  /** Bytes of all generations so far. */
+  readonly generationBytes: number;
+}
+
+/**
+ * Appends one dump to one device.
+ *
+ * The order is: {@link begin} (or {@link resume}), then for each pass {@link openPass}, chunks, {@link closePass}; a chunk is
+ * {@link openChunk}, pages while {@link chunkFits}, {@link closeChunk}. {@link writeGeneration} makes visible what was
+ * appended; the last call is one of it. Everything of a size is allocated by the constructor.
+ *
+ * Room for the closing index record and generation is always kept: `openChunk` says no before it could be touched.
+ * Every method throws a `DeviceError` when the device fails; the writer is then of no further use.
+ */
+export class LogWriter {
+  readonly passes: readonly PassCount[];
+  readonly alignment: number;
+  /** Pages stored so far, zero pages included. */
+  stored = 0;
+  /** Zero pages among them. */
+  zeros = 0;
+  /** Generations written by this writer. */
+  generations = 0;
+  readonly #options: LogWriterOptions;
+  readonly #bitmapBytes: number;
+  readonly #chunk: ChunkBuffer;
+  readonly #body: BodyWriter;
+  readonly #indexes: IndexTable;
+  readonly #indexInterval: number;
+  /** Head and entries of the index record that is growing. */
+  readonly #index: Uint8Array;
+  readonly #indexView: DataView;
+  readonly #block: Uint8Array;
+  /** Entries in `#index`, all of pass `#indexPass`. */
+  #pending = 0;
+  #indexPass = 0;
+  #pass = 0;
+  #end: number = GEOMETRY.logStart;
+  #sequence = 0;
+  #previousRecord = 0;
+  #previousGeneration = 0;
+  #previousIndex = 0;
+  #generationBytes = 0;
+  /** Stored pages of the newest generation, −1 before the first. */
+  #shown = -1;
+
+  constructor(options: LogWriterOptions) {
+    const { device, pageSize, parameters, start, crc } = options;
+    this.#options = options;
+    this.alignment = recordAlignment(pageSize, device.blockSize);
+    this.passes = start.passes.map((row) => ({ ...row }));
+    // Bitmaps are whole device blocks too, so that each can be streamed to its own place.
+    this.#bitmapBytes = roundUp(bitmapLength(start.maxMapnr, pageSize), device.blockSize);
+    this.#chunk = new ChunkBuffer({ ...parameters, alignment: this.alignment, pageSize });
+    const planned = start.passes.reduce((sum, row) => sum + row.planned, 0);
+    this.#indexInterval = planIndexInterval(planned, parameters.indexInterval);
+    const indexCapacity = Math.ceil(planned / this.#indexInterval) + INDEX_SPARE * (1 + start.passes.length);
+    this.#indexes = new IndexTable(Math.min(indexCapacity, LOG_LIMITS.indexRefs));
+    this.#index = new Uint8Array(roundUp(RECORD.size + this.#indexInterval * INDEX_ENTRY.size, this.alignment));
+    this.#indexView = new DataView(this.#index.buffer);
+    this.#block = new Uint8Array(pageSize);
+    this.#body = new BodyWriter({
+      device,
+      crc,
+      pageSize,
+      unit: this.alignment,
+      passCount: start.passes.length,
+      ...(parameters.body && { sizes: parameters.body }),
+    });
+  }
+
+  /**
+   * Begins the log: block 0 goes first, so that no reader follows it into what is about to be overwritten; then sub
+   * header, zero page and start record, flushed. The label must say *in use* by now.
+   */
+  begin(): void {
+    const { device, pageSize, start, crc } = this.#options;
+    this.#block.fill(0);
+    writeBlocks(device, this.#block, 0);
+    device.flush();
+    const notesOffset = startNotesOffset(this.#end, start);
+    const { vmcoreinfo, notes } = start;
+    encodeSubHeader(this.#block, {
+      physBase: start.physBase,
+      dumpLevel: start.dumpLevel,
+      notesOffset: notes.length === 0 ? 0 : notesOffset,
+      notesLength: notes.length,
+      vmcoreinfoOffset: vmcoreinfo.length === 0 ? 0 : notesOffset + vmcoreinfo.offset,
+      vmcoreinfoLength: vmcoreinfo.length,
+      maxMapnr: start.maxMapnr,
+    });
+    writeBlocks(device, this.#block, pageSize);
+    this.#block.fill(0);
+    writeBlocks(device, this.#block, 2 * pageSize);
+    this.#append(encodeStartRecord(start, this.#place(), crc));
+    device.flush();
+  }
+
+  /** Goes on behind the last good record; {@link restoreIndex} and {@link restorePage} then say what is there. */
+  resume(position: LogPosition): void {
+    this.#end = position.end;
+    this.#sequence = position.sequence;
+    this.#previousRecord = position.previousRecord;
+    this.#previousGeneration = position.previousGeneration;
+    this.#previousIndex = position.previousIndex;
+    this.#generationBytes = position.generationBytes;
+  }
+
+  /** Tells of an index record that is on the device, in the order of writing. */
+  restoreIndex(ref: {
+    readonly offset: number;
+    readonly firstPfn: number;
+    readonly lastPfn: number;
+    readonly count: number;
+    readonly pass: number;
+    readonly checksum: number;
+    readonly zeros: number;
+  }): void {
+    this.#indexes.add(ref);
+    this.#count(ref.pass, ref.count, ref.zeros);
+    this.#passAt(ref.pass).indexes++;
+  }
+
+  /** Tells of a page in a chunk behind the last index record, ascending within a pass. */
+  restorePage(pass: number, pfn: number, fileOffset: number, length: number, codec: number, checksum: number): void {
+    if (this.#pending === this.#indexInterval || (this.#pending > 0 && this.#indexPass !== pass)) this.closeIndex();
+    this.#indexPass = pass;
+    const isZero = codec === CODEC_ZERO;
+    putIndexEntry(
+      this.#indexView,
+      RECORD.size + this.#pending * INDEX_ENTRY.size,
+      pfn,
+      isZero ? this.#zeroPageOffset : fileOffset,
+      isZero ? this.#options.pageSize : length,
+      isZero ? 0 : codec,
+      checksum,
+    );
+    this.#pending++;
+    this.#count(pass, 1, isZero ? 1 : 0);
+  }
+
+  openPass(pass: number): void {
+    if (this.#pending > 0 && this.#indexPass !== pass) this.closeIndex();
+    this.#pass = pass;
+    this.#indexPass = pass;
+    this.#passAt(pass).state = 'begun';
+  }
+
+  /** Ends the pass with its last index record. */
+  closePass(): void {
+    this.closeIndex();
+    this.#passAt(this.#pass).state = 'done';
+  }
+
+  /**
+   * Begins a chunk. False when it would eat into the room for closing: the device is full.
+   *
+   * @param pages most pages that will come.
+   */
+  openChunk(pages: number): boolean {
+    const { chunkBytes, chunkEntries } = this.#options.parameters;
+    const entries = Math.min(pages, chunkEntries, this.#indexInterval - this.#pending);
+    const room = roundDown(this.#options.dataEnd - this.#end - this.#closingBytes(entries), this.alignment);
+    if (room < roundUp(RECORD.size + this.#options.pageSize, this.alignment) + this.alignment) return false;
+    this.#chunk.open(Math.min(room, chunkBytes), entries);
+    return true;
+  }
+
+  /** Does one more page of `length` stored bytes (0 for a zero page) go into the open chunk? */
+  chunkFits(length: number): boolean {
+    return this.#chunk.fits(length);
+  }
+
+  /** Where a codec puts a page for {@link addCompressed}; page size. */
+  get scratch(): Uint8Array {
+    return this.#chunk.scratch;
+  }
+
+  /** @param checksum CRC-32 of a page of zeros. */
+  addZero(pfn: number, checksum: number): void {
+    this.#chunk.addZero(pfn, checksum);
+    this.zeros++;
+  }
+
+  addRaw(pfn: number, page: Uint8Array, checksum: number): void {
+    this.#chunk.addRaw(pfn, page, checksum);
+  }
+
+  /** Takes the first `length` bytes of {@link scratch}; `checksum` is of the page before compression. */
+  addCompressed(pfn: number, length: number, checksum: number, codecFlag: number): void {
+    this.#chunk.addCompressed(pfn, length, checksum, codecFlag);
+  }
+
+  /** Writes the open chunk in one transfer, unless it is empty. @returns true when an index record is due. */
+  closeChunk(): boolean {
+    const chunk = this.#chunk;
+    if (chunk.count > 0) {
+      const at = RECORD.size + this.#pending * INDEX_ENTRY.size;
+      const record = chunk.close(this.#end, this.#zeroPageOffset, this.#indexView, at);
+      const header = {
+        ...this.#header('chunk', record.length),
+        pass: this.#pass,
+        listLength: chunk.listLength,
+        entryCount: chunk.count,
+        firstPfn: chunk.pfn(0),
+        lastPfn: chunk.pfn(chunk.count - 1),
+        listChecksum: chunk.listChecksum(this.#options.crc),
+      };
+      encodeRecordHeader(header, record, this.#options.crc);
+      this.#append(record);
+      this.#pending += chunk.count;
+      this.#count(this.#pass, chunk.count, 0);
+      chunk.open(0, 0);
+    }
+    return this.#pending === this.#indexInterval;
+  }
+
+  /** Writes the pending descriptors as an index record, unless there are none. */
+  closeIndex(): void {
+    if (this.#pending === 0) return;
+    const { crc } = this.#options;
+    const listEnd = RECORD.size + this.#pending * INDEX_ENTRY.size;
+    const record = this.#index.subarray(0, roundUp(listEnd, this.alignment));
+    record.fill(0, listEnd);
+    const ref = {
+      offset: this.#end,
+      firstPfn: this.#pendingPfn(0),
+      lastPfn: this.#pendingPfn(this.#pending - 1),
+      count: this.#pending,
+      pass: this.#indexPass,
+      checksum: crc(record.subarray(RECORD.size, listEnd)),
+    };
+    const header: RecordHeader = {
+      ...this.#header('index', record.length),
+      pass: this.#indexPass,
+      listLength: listEnd - RECORD.size,
+      entryCount: this.#pending,
+      firstPfn: ref.firstPfn,
+      lastPfn: ref.lastPfn,
+      listChecksum: ref.checksum,
+    };
+    encodeRecordHeader(header, record, crc);
+    this.#append(record);
+    this.#previousIndex = ref.offset;
+    this.#indexes.add(ref);
+    this.#passAt(this.#indexPass).indexes++;
+    this.#pending = 0;
+  }
+
+  /** Is there anything that the newest generation does not show? */
+  get hasNews(): boolean {
+    return this.stored > this.#shown;
+  }
+
+  /** Would a generation now, inside a pass, keep all of them and the closing one within their share? */
+  affordsGeneration(): boolean {
+    const next = this.#closingBytes(0);
+    const written = this.#end - GEOMETRY.logStart - this.#generationBytes;
+    return this.#generationBytes + 2 * next <= this.#options.parameters.generationShare * written;
+  }
+
+  /** Is there room for a generation now, a chunk, and the closing generation behind them? */
+  hasRoomForGeneration(): boolean {
+    const one = this.#closingBytes(0);
+    const chunk = roundUp(RECORD.size, this.alignment) + roundUp(this.#options.pageSize, this.alignment);
+    return this.#end + 2 * one + chunk <= this.#options.dataEnd;
+  }
+
+  /**
+   * Writes a whole table of what is stored: flush, body, head, flush, block 0, flush.
+   *
+   * @param last every planned page is stored: the dump is whole.
+   * @param runRecord called with the most bytes that it may take.
+   */
+  writeGeneration(last: boolean, runRecord: (maxBytes: number) => Uint8Array): void {
+    this.closeChunk();
+    this.closeIndex();
+    const { device, served, crc } = this.#options;
+    device.flush();
+    served();
+    const room = this.#runRecordRoom();
+    const run = runRecord(room);
+    assert(run.length <= room, `run record of ${run.length} bytes, room for ${room}`);
+    const length = this.#generationLength(run.length);
+    const bitmap1Offset = this.#end + this.#headLength(run.length);
+    const body = {
+      offset: bitmap1Offset,
+      bitmapBytes: this.#bitmapBytes,
+      ranges: this.#options.start.ranges,
+      descriptorCount: this.stored,
+    };
+    const checksums = this.#body.write(body, this.#indexes, served);
+    const planned = this.passes.reduce((sum, row) => sum + row.planned, 0);
+    const head = encodeGenerationHead(
+      { ...this.#header('generation', length), last },
+      {
+        bitmap1Offset,
+        bitmapBytes: this.#bitmapBytes,
+        descriptorsOffset: bitmap1Offset + 2 * this.#bitmapBytes,
+        descriptorCount: this.stored,
+        presentCount: this.#options.present,
+        zeroCount: this.zeros,
+        plannedCount: planned,
+        holeCount: this.passes.reduce((sum, row) => sum + row.holes, 0),
+        bitmap1Checksum: checksums.bitmap1,
+        bitmap2Checksum: checksums.bitmap2,
+        descriptorsChecksum: checksums.descriptors,
+        passes: this.passes,
+        indexes: this.#indexes.refs,
+        runRecord: run,
+      },
+      crc,
+    );
+    writeDevice(device, head, this.#end);
+    device.flush();
+    this.#writeBlock0(bitmap1Offset, last);
+    device.flush();
+    this.#previousGeneration = this.#end;
+    this.#generationBytes += length;
+    this.#advance(length);
+    this.#shown = this.stored;
+    this.generations++;
+  }
+
+  /** Largest run record that a generation here may hold. */
+  #runRecordRoom(): number {
+    const body = roundUp(2 * this.#bitmapBytes + PAGE_DESC.size * this.stored, this.alignment);
+    const head = roundDown(this.#options.dataEnd - this.#end - body, this.alignment);
+    const room = head - RECORD.size - this.#fixedLists(0);
+    assert(room >= 0, `a generation of ${this.stored} pages finds no room`, { end: this.#end, body, head });
+    return Math.min(RUN_RECORD_MAX, room);
+  }
+
+  #writeBlock0(bitmap1Offset: number, last: boolean): void {
+    const { device, pageSize, start, timestampSeconds } = this.#options;
+    encodeKdumpHeader(this.#block, {
+      utsname: start.utsname,
+      timestampSeconds,
+      status: start.codec | (last ? 0 : KDUMP_STATUS.incomplete),
+      blockSize: pageSize,
+      subHdrSize: bitmap1Offset / pageSize - 1,
+      bitmapBlocks: (2 * this.#bitmapBytes) / pageSize,
+      maxMapnr: start.maxMapnr,
+      cpuCount: Math.max(1, start.cpuCount),
+    });
+    writeBlocks(device, this.#block, 0);
+  }
+
+  /** The shared page of zeros, block 2. */
+  get #zeroPageOffset(): number {
+    return 2 * this.#options.pageSize;
+  }
+
+  /** Bytes of the closing index record and generation when `more` pages have come. */
+  #closingBytes(more: number): number {
+    const index = roundUp(RECORD.size + (this.#pending + more) * INDEX_ENTRY.size, this.alignment);
+    return index + this.#generationLength(this.#options.parameters.runRecordReserve, more, 1);
+  }
+
+  #generationLength(runRecordBytes: number, more = 0, moreIndexes = 0): number {
+    const body = 2 * this.#bitmapBytes + PAGE_DESC.size * (this.stored + more);
+    return roundUp(this.#headLength(runRecordBytes, moreIndexes) + body, this.alignment);
+  }
+
+  #headLength(runRecordBytes: number, moreIndexes = 0): number {
+    return roundUp(RECORD.size + this.#fixedLists(moreIndexes) + runRecordBytes, this.alignment);
+  }
+
+  /** Bytes of a generation's lists without the run record. */
+  #fixedLists(moreIndexes: number): number {
+    const indexes = this.#indexes.count + moreIndexes;
+    return GENERATION.size + this.passes.length * PASS.size + indexes * INDEX_REF.size;
+  }
+
+  #passAt(pass: number): PassCount {
+    return this.passes[pass] as PassCount;
+  }
+
+  #count(pass: number, pages: number, zeros: number): void {
+    this.#passAt(pass).stored += pages;
+    this.stored += pages;
+    this.zeros += zeros;
+  }
+
+  #pendingPfn(entry: number): number {
+    const at = RECORD.size + entry * INDEX_ENTRY.size + INDEX_ENTRY.pfn;
+    return this.#indexView.getUint32(at + 4, true) * 2 ** 32 + this.#indexView.getUint32(at, true);
+  }
+
+  #place() {
+    const { dumpUuid, part, pageSize } = this.#options;
+    return { dumpUuid, part, pageSize, alignment: this.alignment, offset: this.#end, sequence: this.#sequence + 1 };
+  }
+
+  #header(kind: RecordKind, length: number): RecordHeader {
+    return {
+      ...plainHeader(kind, this.#place(), length),
+      pass: NO_PASS,
+      previousRecord: this.#previousRecord,
+      previousGeneration: this.#previousGeneration,
+      previousIndex: this.#previousIndex,
+    };
+  }
+
+  #append(record: Uint8Array): void {
+    writeDevice(this.#options.device, record, this.#end);
+    this.#advance(record.length);
+  }
+
+  #advance(length: number): void {
+    this.#previousRecord = this.#end;
+    this.#end += length;
+    this.#sequence++;
+  }
+
+  /** Offset of the next record. */
+  get end(): number {
+    return this.#end;
+  }
+}
+
+/** Index records beyond the full ones: each pass, and each resumption of a log, may close one early. */
+const INDEX_SPARE = 64;
+
+/** The interval that keeps the index records of a dump within their bound. */
+function planIndexInterval(planned: number, wanted: number): number {
+  const needed = Math.ceil(planned / (LOG_LIMITS.indexRefs / 2));
+  return Math.min(Math.max(wanted, needed), LOG_LIMITS.indexEntries);
+}
