@@ -74,7 +74,7 @@ export class IndexRefs {
 export interface GenerationRecord {
   /** Absolute, on a page. */
   readonly bitmap1Offset: number;
-  /** Bytes of each bitmap, whole pages. */
+  /** Bytes of each bitmap, whole pages and multiples of the record alignment. */
   readonly bitmapBytes: number;
   readonly descriptorsOffset: number;
   /** Bits set in bitmap 2. */
@@ -128,7 +128,7 @@ export function planGeneration(shape: {
   const listLength =
     GENERATION.size + shape.passCount * PASS.size + shape.indexCount * INDEX_REF.size + shape.runRecordLength;
   const headLength = roundUp(RECORD.size + listLength, alignment);
-  const bitmapBytes = bitmapLength(shape.maxMapnr, pageSize);
+  const bitmapBytes = roundUp(bitmapLength(shape.maxMapnr, pageSize), alignment);
   const bitmap1Offset = offset + headLength;
   const descriptorsOffset = bitmap1Offset + 2 * bitmapBytes;
   return {
