@@ -66,8 +66,8 @@ export interface Initramfs {
 
 /** Applets that the scripts call by name. */
 const APPLETS = [
-  ...['cat', 'cmp', 'cp', 'dd', 'echo', 'grep', 'halt', 'insmod', 'kill', 'ls', 'mkdir', 'mkfifo', 'mount', 'od'],
-  ...['poweroff', 'reboot', 'rm', 'setsid', 'sh', 'sha256sum', 'sleep', 'umount', 'uname'],
+  ...['cat', 'cmp', 'dd', 'halt', 'head', 'insmod', 'mkdir', 'mkfifo', 'mount', 'mv', 'od'],
+  ...['poweroff', 'printf', 'reboot', 'rm', 'setsid', 'sh', 'sha256sum', 'sleep', 'tr', 'umount', 'uname', 'wc'],
 ] as const;
 
 /** Writes the initramfs to `path`, flushed and then renamed into place. */
