@@ -101,7 +101,7 @@ test('an old Node in PATH is refused with what to do, a new one is taken', () =>
 });
 
 test('a reader that has gone ends it quietly', () => {
-  const { stdout, stderr } = run('bash', ['-c', `${LAUNCHER} --help | true; echo "\${PIPESTATUS[0]}"`]);
+  const { stdout, stderr } = run('bash', ['--norc', '-c', `${LAUNCHER} --help | true; echo "\${PIPESTATUS[0]}"`]);
   assert.equal(stdout, '0\n');
   assert.equal(stderr, '');
 });

@@ -8,7 +8,7 @@ import { VERBS } from '../app.ts';
 function complete(script: string, ...words: readonly string[]): string[] {
   const quoted = words.map((word) => `'${word}'`).join(' ');
   const ask = `COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _diskdump; printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const { stdout, status, stderr } = spawnSync('bash', ['-c', `${script}\n${ask}`], { encoding: 'utf8' });
+  const { stdout, status, stderr } = spawnSync('bash', ['--norc', '-c', `${script}\n${ask}`], { encoding: 'utf8' });
   assert.equal(status, 0, stderr);
   return stdout.split('\n').filter((line) => line !== '');
 }
