@@ -7,6 +7,7 @@
  *
  *     dist/cli/main.mjs            the command line, with a chunk for each verb
  *     dist/cli/device-thread.mjs   the thread of a dump device's calls
+ *     dist/cli/capture-root/       scripts of the capture kernel, which arm packs
  *     dist/stage1/main.mjs         what runs at panic; with device-thread.mjs, koffi.node and *.wasm all that it needs
  *     dist/kernels/*.wasm          page kernels, also copied beside both bundles
  *     dist/build.json              what was built: key, files with sizes, the sources of each bundle, and `startup`, the
@@ -31,7 +32,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { BuildOptions, Metafile } from 'esbuild';
 
@@ -76,12 +77,15 @@ interface Bundle {
   readonly entries: readonly { readonly source: string; readonly out: string }[];
   /** Verbs are loaded when they are called; stage 1 has everything in one file. */
   readonly splitting: boolean;
+  /** Folders copied beside it as they are. */
+  readonly folders: readonly string[];
 }
 
 const BUNDLES: readonly Bundle[] = [
   {
     folder: 'cli',
     splitting: true,
+    folders: ['src/host/capture-root'],
     entries: [
       { source: 'src/cli/main.ts', out: 'main' },
       { source: 'src/driver/device-thread.ts', out: 'device-thread' },
@@ -90,6 +94,7 @@ const BUNDLES: readonly Bundle[] = [
   {
     folder: 'stage1',
     splitting: false,
+    folders: [],
     entries: [
       { source: 'src/stage1/main.ts', out: 'main' },
       { source: 'src/driver/device-thread.ts', out: 'device-thread' },
@@ -173,6 +178,7 @@ async function buildBundle(bundle: Bundle, scratch: string, kernels: string): Pr
   const { metafile } = await esbuild(options);
   if (!bundle.splitting) refuseDynamicImports(metafile!);
   for (const file of readdirSync(kernels)) cpSync(join(kernels, file), join(out, file));
+  for (const path of bundle.folders) cpSync(join(ROOT, path), join(out, basename(path)), { recursive: true });
   cpSync(koffiFile(), join(out, 'koffi.node'));
   return Object.fromEntries(
     Object.entries(metafile!.outputs)
