@@ -35,6 +35,8 @@ export interface CycleReport {
 export interface CycleOptions {
   /** Sees each event of the timeline as it happens. */
   readonly onEvent?: (event: TimelineEvent) => void;
+  /** Sees every console line. */
+  readonly onLine?: (text: string) => void;
   /** Disks of the caller's own making in place of plain images, by serial number. */
   readonly disks?: Readonly<Record<string, GuestDisk['source']>>;
   /** Called when the capture kernel has asked for the reboot, before QEMU waits for its disks. */
@@ -69,6 +71,7 @@ export async function runCycle(
     cpuModel: scenario.cpuModel,
     disks,
     onLine(line) {
+      options.onLine?.(line.text);
       const event = parseConsoleLine(line);
       if (event === undefined) return;
       timeline.push(event);
