@@ -85,7 +85,10 @@ async function runFiles(name: string, suite: Suite, files: readonly string[], ar
     argv,
   });
   for await (const { type, data } of stream) {
-    if (type === 'test:pass' && data.details.type !== 'suite') {
+    if (type === 'test:pass' && data.name === data.file) {
+      failed++;
+      console.log(`\nFAILED  ${relative(ROOT, data.file)}: no test in it\n`);
+    } else if (type === 'test:pass' && data.details.type !== 'suite') {
       if (data.skip !== undefined && data.skip !== false) skipped++;
       else passed++;
       if (name !== 'unit') console.log(`ok      ${data.name} (${seconds(data.details.duration_ms)} s)`);
