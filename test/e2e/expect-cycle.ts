@@ -27,7 +27,7 @@ export function assertCaptured(report: CycleReport): void {
 /** The dump holds every page of the guest's memory as the host saw it, and no other. */
 export function assertMemoryEqual(report: CycleReport): void {
   const vmcore = openDump(savedVmcore(report));
-  assert.equal(vmcore.state, 'complete', vmcore.partialReason);
+  assert.equal(vmcore.state, 'complete', vmcore.partialReason ?? '');
   const check = checkMemory(vmcore, report.ramCopy, parseIomem(report.iomem));
   assert.ok(check.expected > 100_000, `${check.expected} pages are few for this guest`);
   assert.ok(memoryAgrees(check), formatMemoryCheck(check));
