@@ -1,10 +1,18 @@
 /** A kernel opened from its dump: memory, addresses, log, names. */
 
 import { NoDataError } from '../base/errors.ts';
+import { findNote, VMCOREINFO_OWNER, walkNotes } from '../format/notes.ts';
 import type { ArchName, Utsname, VirtualSegment, Vmcore } from '../format/vmcore.ts';
 import type { AddressSpace } from './arch/arch.ts';
 import { getArch } from './arch/table.ts';
-import { PagedMemory, type PhysicalMemory, TranslatedMemory, type VirtualMemory } from './memory.ts';
+import {
+  type MachinePages,
+  machinePages,
+  PagedMemory,
+  type PhysicalMemory,
+  TranslatedMemory,
+  type VirtualMemory,
+} from './memory.ts';
 import { type LogEnd, type LogRecord, walkLog } from './printk.ts';
 import { findPrintkLayout, type PrintkLayout } from './printk-layout.ts';
 import { openStructFacts } from './struct-facts.ts';
@@ -89,4 +97,22 @@ export function openKernel(vmcore: Vmcore): Kernel {
     headerPhysBase: vmcore.header.physBase,
     segments: vmcore.segments,
   });
+}
+
+/** What {@link machineFacts} needs of a machine that stage 1 dumps; every `Machine` of `capture/machine.ts` is one. */
+export interface KernelMachine extends MachinePages {
+  readonly arch: ArchName;
+  /** The bytes of the PT_NOTE segment. */
+  readonly notes: Uint8Array;
+  readonly segments: readonly VirtualSegment[];
+}
+
+/** A machine as something that a kernel is opened from. */
+export function machineFacts(machine: KernelMachine): KernelFacts {
+  return {
+    arch: machine.arch,
+    physical: new PagedMemory(machinePages(machine)),
+    vmcoreinfo: findNote(walkNotes(machine.notes), VMCOREINFO_OWNER)?.desc,
+    segments: machine.segments,
+  };
 }
