@@ -5,7 +5,7 @@ import { DumpError } from '../base/errors.ts';
 import type { PageCodec } from '../codec/codec.ts';
 import type { LogWriter } from '../format/kdump/log-writer.ts';
 import type { Machine } from './machine.ts';
-import { type CapturePlan, type PlannedPass, WindowWalker } from './plan.ts';
+import { type CapturePlan, countBelow, type PlannedPass, WindowWalker } from './plan.ts';
 import type { RunLog } from './run-log.ts';
 import type { CaptureProgress, Supervisor } from './supervisor.ts';
 
@@ -71,7 +71,8 @@ export class CaptureEngine {
     );
     this.#bad = new Uint8Array(count);
     this.#zeroChecksum = crc(new Uint8Array(machine.pageSize));
-    this.#left = plan.planned;
+    const { from = [] } = options;
+    this.#left = plan.passes.reduce((sum, pass, i) => sum + pass.pages - countBelow(pass.ranges, from[i] ?? 0), 0);
   }
 
   /**

@@ -50,6 +50,12 @@ export class HoleList {
     }
   }
 
+  /** Counts holes whose places are no longer known. */
+  addUnlisted(count: number): void {
+    this.pages += count;
+    if (count > 0) this.omittedRanges++;
+  }
+
   /** The first `limit` entries. */
   list(limit = this.#length): HoleRange[] {
     const ranges: HoleRange[] = [];

@@ -15,14 +15,17 @@ export class RunLog {
   reason: string | undefined;
   readonly refused: RunRefusal[] = [];
   readonly #clock: Clock;
+  readonly #tell: (event: string) => void;
   readonly #startMs: number;
   readonly #first: RunEvent[] = [];
   readonly #last: RunEvent[] = [];
   #events = 0;
   #refusals = 0;
 
-  constructor(clock: Clock) {
+  /** @param tell is told of every event as it happens, for the console. */
+  constructor(clock: Clock, tell: (event: string) => void = () => {}) {
     this.#clock = clock;
+    this.#tell = tell;
     this.#startMs = clock.monotonicMs();
   }
 
@@ -34,6 +37,7 @@ export class RunLog {
   event(event: string): void {
     const entry = { ms: Math.round(this.elapsedMs), event };
     this.#events++;
+    this.#tell(event);
     if (this.#first.length < TIMELINE_HALF) {
       this.#first.push(entry);
       return;

@@ -12,7 +12,7 @@ import type { Utsname } from '../format/vmcore.ts';
 import { CaptureEngine } from './engine.ts';
 import { MACHINE_KIND, type Machine } from './machine.ts';
 import type { CapturePlan } from './plan.ts';
-import type { ResumePoint } from './resume.ts';
+import { type ResumePoint, restoreLog } from './resume.ts';
 import type { RunLog } from './run-log.ts';
 import type { CaptureProgress, Supervisor } from './supervisor.ts';
 
@@ -91,7 +91,7 @@ export function capturePart(
   progress.plannedPages = plan.planned;
   let current = label;
   if (resume) {
-    resume.restore(writer);
+    restoreLog(resume, writer, log.holes, { device, label, plan, crc: job.crc });
     log.event(`resumed on ${device.name} behind ${writer.stored} pages`);
   } else {
     const use = {
@@ -105,11 +105,17 @@ export function capturePart(
     writer.begin();
     log.event(`writing to ${device.name}, part ${part}`);
   }
-  const complete = resume?.last === true || engine.run();
+  const complete = resume?.last ? finishLast(resume, writer) : engine.run();
   const state = complete ? 'complete' : 'ended';
   writeLabelState(device, current, { state, writtenMs: supervisor.clock.wallMs() }, job.crc);
   log.event(`${device.name}: ${state}`);
   return { complete, writer };
+}
+
+/** The last generation was whole when stage 1 was killed: block 0 must name it, then the label follows. */
+function finishLast(resume: ResumePoint, writer: LogWriter): boolean {
+  writer.showGeneration(resume.state.generation?.record.bitmap1Offset as number, true);
+  return true;
 }
 
 /** What the start record says of the job. */

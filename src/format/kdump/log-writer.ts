@@ -8,7 +8,6 @@ import { writeBlocks } from './label.ts';
 import { encodeKdumpHeader, encodeSubHeader, KDUMP_STATUS, PAGE_DESC } from './layout.ts';
 import { bitmapLength, encodeGenerationHead } from './log-generation.ts';
 import {
-  CODEC_ZERO,
   GENERATION,
   GEOMETRY,
   INDEX_ENTRY,
@@ -24,9 +23,9 @@ import {
 import {
   encodeRecordHeader,
   encodeStartRecord,
+  type IndexEntries,
   type PassRow,
   plainHeader,
-  putIndexEntry,
   type RecordHeader,
   type RecordKind,
   recordAlignment,
@@ -88,6 +87,8 @@ export interface LogPosition {
   readonly previousIndex: number;
   /** Bytes of all generations so far. */
   readonly generationBytes: number;
+  /** Pages that the newest generation shows; absent before the first. */
+  readonly shown?: number;
 }
 
 /**
@@ -184,7 +185,7 @@ export class LogWriter {
     device.flush();
   }
 
-  /** Goes on behind the last good record; {@link restoreIndex} and {@link restorePage} then say what is there. */
+  /** Goes on behind the last good record; {@link restoreIndex} and {@link restorePages} then say what is there. */
   resume(position: LogPosition): void {
     this.#end = position.end;
     this.#sequence = position.sequence;
@@ -192,6 +193,7 @@ export class LogWriter {
     this.#previousGeneration = position.previousGeneration;
     this.#previousIndex = position.previousIndex;
     this.#generationBytes = position.generationBytes;
+    this.#shown = position.shown ?? -1;
   }
 
   /** Tells of an index record that is on the device, in the order of writing. */
@@ -209,22 +211,26 @@ export class LogWriter {
     this.#passAt(ref.pass).indexes++;
   }
 
-  /** Tells of a page in a chunk behind the last index record, ascending within a pass. */
-  restorePage(pass: number, pfn: number, fileOffset: number, length: number, codec: number, checksum: number): void {
-    if (this.#pending === this.#indexInterval || (this.#pending > 0 && this.#indexPass !== pass)) this.closeIndex();
-    this.#indexPass = pass;
-    const isZero = codec === CODEC_ZERO;
-    putIndexEntry(
-      this.#indexView,
-      RECORD.size + this.#pending * INDEX_ENTRY.size,
-      pfn,
-      isZero ? this.#zeroPageOffset : fileOffset,
-      isZero ? this.#options.pageSize : length,
-      isZero ? 0 : codec,
-      checksum,
-    );
-    this.#pending++;
-    this.#count(pass, 1, isZero ? 1 : 0);
+  /** Tells of pages in chunks behind the last index record, ascending within a pass. Entries are an index record's. */
+  restorePages(entries: IndexEntries, passOf: (entry: number) => number): void {
+    for (let i = 0; i < entries.count; i++) {
+      const pass = passOf(i);
+      if (this.#pending === this.#indexInterval || (this.#pending > 0 && this.#indexPass !== pass)) this.closeIndex();
+      this.#indexPass = pass;
+      const from = i * INDEX_ENTRY.size;
+      this.#index.set(
+        entries.bytes.subarray(from, from + INDEX_ENTRY.size),
+        RECORD.size + this.#pending * INDEX_ENTRY.size,
+      );
+      this.#pending++;
+      this.#count(pass, 1, entries.fileOffset(i) === this.#zeroPageOffset ? 1 : 0);
+    }
+  }
+
+  /** Points block 0 at a whole generation that was there already. */
+  showGeneration(bitmap1Offset: number, last: boolean): void {
+    this.#writeBlock0(bitmap1Offset, last);
+    this.#options.device.flush();
   }
 
   openPass(pass: number): void {
