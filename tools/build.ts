@@ -300,6 +300,11 @@ function hashFiles(files: readonly string[], salt: string): string {
 }
 
 if (import.meta.main) {
-  const { folder, built } = await ensureBuilt();
-  if (process.argv.includes('--verbose') || built) process.stderr.write(`${built ? 'built' : 'fresh'}: ${folder}\n`);
+  try {
+    const { folder, built } = await ensureBuilt();
+    if (process.argv.includes('--verbose') || built) process.stderr.write(`${built ? 'built' : 'fresh'}: ${folder}\n`);
+  } catch (error) {
+    process.stderr.write(`diskdump: building the bundles: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = 70;
+  }
 }

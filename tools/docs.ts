@@ -10,12 +10,7 @@ import { ROOT } from './build.ts';
 export async function checkDocs(): Promise<string[]> {
   const problems: string[] = [];
   for (const path of globSync(['*.md', 'docs/**/*.md', 'test/**/*.md', 'bench/**/*.md'], { cwd: ROOT }).sort()) {
-    const text = readFileSync(join(ROOT, path), 'utf8');
-    problems.push(...brokenLinks(path, text));
-    for (const { line, command } of findCommands(text)) {
-      const problem = await wrongCommand(command);
-      if (problem !== undefined) problems.push(`${path}:${line}: \`diskdump ${command}\`: ${problem}`);
-    }
+    problems.push(...(await checkText(path, readFileSync(join(ROOT, path), 'utf8'))));
   }
   const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
   for (const [name, entry] of Object.entries(VERBS)) {
@@ -27,6 +22,16 @@ export async function checkDocs(): Promise<string[]> {
       const problem = await wrongCommand(command);
       if (problem !== undefined) problems.push(`help of ${name}: \`diskdump ${command}\`: ${problem}`);
     }
+  }
+  return problems;
+}
+
+/** Checks one document. @param path where it lies, from the root. */
+export async function checkText(path: string, text: string): Promise<string[]> {
+  const problems = brokenLinks(path, text);
+  for (const { line, command } of findCommands(text)) {
+    const problem = await wrongCommand(command);
+    if (problem !== undefined) problems.push(`${path}:${line}: \`diskdump ${command}\`: ${problem}`);
   }
   return problems;
 }
