@@ -19,7 +19,7 @@ test('a sound document has no problems', async () => {
 });
 
 const WRONG: Readonly<Record<string, readonly [string, RegExp]>> = {
-  'a link to nothing': ['[x](src/gone.ts)', /link to src\/gone\.ts, which is not there/],
+  'a link to nothing': ['[x](src/gone.ts)', /link to docs\/src\/gone\.ts, which is not there/],
   'a link from a folder': ['[x](adr/none.md)', /link to docs\/adr\/none\.md/],
   'a heading that is not there': ['[x](../README.md#no-such)', /heading #no-such/],
   'an unknown verb in a span': ['say `diskdump explode`', /:1: .*no verb 'explode'/],
