@@ -207,6 +207,7 @@ export const INDEX_REF = {
   pass: 28, //     u32
 } as const;
 
+/** Bytes of a run record. */
 export const RUN_RECORD_MAX = 2 ** 20;
 
 /**
@@ -232,6 +233,40 @@ export const LOG_LIMITS = {
 /** Largest lists of a generation: how far before bitmap 1 its head can lie. */
 export const GENERATION_LISTS_MAX =
   GENERATION.size + LOG_LIMITS.passes * PASS.size + LOG_LIMITS.indexRefs * INDEX_REF.size + RUN_RECORD_MAX;
+
+/**
+ * Header of the log area: this block, `rangeCount` LOG_RANGEs, the text of vmcoreinfo; zeros up to `headerLength`. Made whole
+ * when the machine is armed, and written last by the fallback: a header there means that the ranges are there.
+ */
+export const LOG_AREA = {
+  size: 192,
+  magic: 0, //             8 bytes `DDLOGARE`
+  version: 8, //           u32  1
+  headerLength: 12, //     u32  whole 4 KiB blocks, at most 64 KiB
+  armId: 16, //            16   of this arming
+  pageSize: 32, //         u32
+  rangeCount: 36, //       u32
+  vmcoreinfoOffset: 40, // u32  from the start of the header
+  vmcoreinfoLength: 44, // u32
+  armedMs: 48, //          u64  wall clock, ms since 1970
+  release: 56, //          64   kernel release, NUL-padded
+  areaBytes: 120, //       u64  header and ranges: end of the last range
+  reserved: 128, //        56 bytes, 0
+  checksum: 188, //        u32  CRC-32 of the whole header with this field zero
+} as const;
+
+/** A range of physical memory in the log area. Addresses and lengths are whole pages. */
+export const LOG_RANGE = {
+  size: 64,
+  name: 0, //     32  ASCII, NUL-padded: the symbol it is for
+  vaddr: 32, //   u64  of the range's first byte in the dead kernel
+  paddr: 40, //   u64
+  length: 48, //  u64  bytes
+  offset: 56, //  u64  from the start of the log area, a multiple of 4 KiB
+} as const;
+
+/** Ranges and header of a log area: bounds for a reader. */
+export const LOG_AREA_LIMITS = { headerBytes: 65536, ranges: 256 } as const;
 
 /** Defaults of what a test may shrink. */
 export const LOG_PARAMETERS = {
