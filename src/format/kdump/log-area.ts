@@ -117,7 +117,7 @@ export function encodeLogAreaHeader(header: LogAreaHeader, crc: Crc32 = crc32): 
 }
 
 function endOf(ranges: readonly LogRange[]): number {
-  return ranges.reduce((end, range) => Math.max(end, range.offset + range.length), LOG_AREA_LIMITS.headerBytes);
+  return ranges.reduce<number>((end, range) => Math.max(end, range.offset + range.length), LOG_AREA_LIMITS.headerBytes);
 }
 
 /** True where a log area's header begins, whole or damaged: nobody overwrites it before it was looked at. */
