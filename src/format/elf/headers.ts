@@ -64,11 +64,20 @@ export function readElfCore(source: ByteSource): ElfCore {
   checkCore(header, source.name);
   const table = readTable(source, header);
   const arch = archOfElf(header.u16(ELF64_HEADER.machine));
+  const loads = readLoads(table);
+  if (loads.length === 0) {
+    throw new FormatError(
+      'ELF_EMPTY',
+      `ELF header of ${source.name}: none of ${table.length / ELF64_PHDR.size} program headers holds memory`,
+      {},
+      'a core of Xen (xc_core) keeps its pages in sections; crash opens it',
+    );
+  }
   return {
     arch,
     littleEndian,
     incomplete: marksIncomplete(arch) && (header.u32(ELF64_HEADER.flags) & DUMP_ELF_INCOMPLETE) !== 0,
-    loads: readLoads(table),
+    loads,
     notes: readNotes(source, table),
   };
 }

@@ -83,13 +83,14 @@ export function readKdumpHeader(source: ByteSource): KdumpHeader {
  */
 function checkMachine(block: Cursor, name: string): void {
   const version = block.s32(KDUMP_HEADER.version);
-  if (version >= 0 && version <= KDUMP_VERSION && plausible(block, KDUMP_HEADER)) {
+  if (isKnownVersion(block) && plausible(block, KDUMP_HEADER)) {
     if (version >= 1) return;
     throw unsupported(name, 'KDUMP header version 0 (it cannot tell zero pages from excluded ones)', { version });
   }
-  if (plausible(block, KDUMP_HEADER_32)) throw unsupported(name, 'KDUMP of a 32-bit machine', { wordSize: 4 });
+  if (isKnownVersion(block) && plausible(block, KDUMP_HEADER_32))
+    throw unsupported(name, 'KDUMP of a 32-bit machine', { wordSize: 4 });
   const swapped = new Cursor(block.bytes, 0, false);
-  if (plausible(swapped, KDUMP_HEADER) || plausible(swapped, KDUMP_HEADER_32)) {
+  if (isKnownVersion(swapped) && (plausible(swapped, KDUMP_HEADER) || plausible(swapped, KDUMP_HEADER_32))) {
     throw unsupported(name, 'KDUMP of a big-endian machine', { littleEndian: false });
   }
   if (version > KDUMP_VERSION && version < 256 && plausible(block, KDUMP_HEADER)) {
@@ -102,6 +103,11 @@ function checkMachine(block: Cursor, name: string): void {
       `a power of two from ${PAGE_SIZE_MIN} to ${PAGE_SIZE_MAX}`,
     { version, blockSize },
   );
+}
+
+function isKnownVersion(block: Cursor): boolean {
+  const version = block.s32(KDUMP_HEADER.version);
+  return version >= 0 && version <= KDUMP_VERSION;
 }
 
 type HeaderPlaces = { readonly [K in 'blockSize' | 'bitmapBlocks' | 'maxMapnr']: number };
