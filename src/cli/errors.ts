@@ -71,7 +71,7 @@ export function formatError(error: unknown, verbose: boolean): string[] {
 }
 
 /** The same for programs. */
-export function errorDocument(error: unknown): ErrorDocument {
+function errorDocument(error: unknown): ErrorDocument {
   const known = error instanceof DumpError ? error : undefined;
   return {
     schema: 'diskdump.error/1',
