@@ -7,6 +7,7 @@ import type { ByteSource } from '../base/source.ts';
 import type { CodecTable } from '../codec/codec.ts';
 import { ELF_MAGIC } from './elf/layout.ts';
 import { openElf } from './elf/reader.ts';
+import { looksLikeDumpDevice, openDeviceDump } from './kdump/device-vmcore.ts';
 import { KDUMP_SIGNATURE } from './kdump/layout.ts';
 import { openKdump } from './kdump/reader.ts';
 import { ascii, findKnownFormat, startsWith } from './known-formats.ts';
@@ -22,7 +23,7 @@ export interface OpenOptions {
 /**
  * One format.
  *
- * To add one: answer from the head of the file alone, and put the row where nothing before it claims the same bytes. A wrapper
+ * To add one: answer from the head of the file (or, where a label stands at the end, from that) and put the row where nothing before it claims the same bytes. A wrapper
  * opens what it wraps by calling {@link openVmcore} on itself as a source.
  */
 interface Probe {
@@ -33,6 +34,12 @@ interface Probe {
 }
 
 const PROBES: readonly Probe[] = [
+  {
+    // Before KDUMP: block 0 of a dump device is one, and knows less than the label and the log.
+    name: 'dump device',
+    isMine: (_head, source) => looksLikeDumpDevice(source),
+    open: (source, options) => openDeviceDump(source, options),
+  },
   {
     name: 'kdump',
     isMine: (head) => startsWith(head, ascii(KDUMP_SIGNATURE)),
@@ -51,7 +58,8 @@ const HEAD_BYTES = 65536;
 /**
  * Opens a dump of any format that diskdump reads. Reads headers only.
  *
- * @throws UnsupportedError for a format known by name; FormatError where the bytes are no dump, or a damaged one.
+ * @throws UnsupportedError for a format known by name; FormatError where the bytes are no dump, or a damaged one;
+ * NoDataError for a dump device that holds none.
  */
 export function openVmcore(source: ByteSource, options: OpenOptions): Vmcore {
   const head = readHead(source);
