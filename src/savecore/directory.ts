@@ -6,6 +6,8 @@ import type { SaveStore } from './store.ts';
 export interface SavedMark {
   readonly dumpUuid: string;
   readonly whole: boolean;
+  /** Numbers of the parts in it; a part that turns up later is saved for itself. */
+  readonly parts: readonly number[];
 }
 
 /** Crash directories of one host, as netdump and diskdump named them: no client of netdump can be 127.0.0.1. */
@@ -41,12 +43,13 @@ export function unfinishedDirectory(dumpUuid: string): string {
   return `incomplete-${dumpUuid}`;
 }
 
-/** The directory that holds a whole save of this dump, or `undefined`. */
-export function findSavedDirectory(store: SaveStore, dumpUuid: string): string | undefined {
+/** The directory that holds a whole save of these parts of a dump, or `undefined`. */
+export function findSavedDirectory(store: SaveStore, dumpUuid: string, parts: readonly number[]): string | undefined {
   for (const name of store.list('').sort().slice(-DIRECTORIES_MAX)) {
     if (!name.startsWith(`${HOST}-`)) continue;
     const mark = readSavedMark(store, name);
-    if (mark?.whole && mark.dumpUuid === dumpUuid) return name;
+    if (!mark?.whole || mark.dumpUuid !== dumpUuid) continue;
+    if (parts.every((part) => mark.parts.includes(part))) return name;
   }
   return undefined;
 }
@@ -55,7 +58,12 @@ export function findSavedDirectory(store: SaveStore, dumpUuid: string): string |
 export function readSavedMark(store: SaveStore, directory: string): SavedMark | undefined {
   const info = readInfo(store, directory);
   if (!info || typeof info.dumpUuid !== 'string') return undefined;
-  return { dumpUuid: info.dumpUuid, whole: info.whole === true };
+  const parts = Array.isArray(info.parts) ? info.parts : [];
+  return {
+    dumpUuid: info.dumpUuid,
+    whole: info.whole === true,
+    parts: parts.map((part: { part?: unknown }) => Number(part?.part)),
+  };
 }
 
 /** The `info.json` of a directory as an object, or `undefined` when there is none or it does not parse. */

@@ -1,0 +1,119 @@
+/** `diskdump save`: stage 2, from the dump devices to the save directory. */
+
+import packageData from '../../../package.json' with { type: 'json' };
+import { DumpError, UsageError } from '../../base/errors.ts';
+import { ThreadedDevice } from '../../driver/threaded.ts';
+import { readBootId } from '../../host/boot-id.ts';
+import { systemClock } from '../../host/clock.ts';
+import { nodeCodecs, nodeCrc32 } from '../../host/codecs.ts';
+import { CONFIG_PATH, loadConfig } from '../../host/config.ts';
+import { openSaveStore } from '../../host/save-store.ts';
+import { type SaveDevice, type SaveOutcome, type SaveRecord, save } from '../../savecore/save.ts';
+import { dropCached } from '../../sys/file.ts';
+import { EXIT, exitCodeOf, formatError, formatErrorDocument } from '../errors.ts';
+import type { Io } from '../output.ts';
+import { formatBytes } from '../progress.ts';
+import { defineVerb, flag } from '../verb.ts';
+
+export const verb = defineVerb({
+  name: 'save',
+  text: `Brings dumps from their devices to safety, as savecore does after a reboot.
+
+Each dump becomes a directory 127.0.0.1-DATE with the vmcore (which crash, drgn and makedumpfile read), the kernel log in
+vmcore-dmesg.txt, and info.json. Every page is proved by the checksum that was taken at the panic, once while it is copied and
+once more from the finished file. Only then the device is marked saved and formatted anew. A dump that is not whole is saved as
+partial, and says what it has. Running it again is harmless.
+
+Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
+  examples: [
+    { command: 'save', brief: 'what the configured devices hold' },
+    { command: 'save /dev/vdb --to /srv/crash', brief: 'from this device to that directory' },
+    { command: 'save --keep', brief: 'copy only: leave the devices as they are' },
+  ],
+  flags: {
+    to: flag.text('directory of crash directories; default: save.directory of the configuration', {
+      placeholder: 'DIRECTORY',
+    }),
+    wipe: flag.choice(['discard', 'zero', 'none'], 'what becomes of the old data when a device is formatted anew'),
+    keep: flag.switch('copy, and leave the devices as they are'),
+    config: flag.text('configuration file', { placeholder: 'FILE' }),
+  },
+  positionals: [{ name: 'DEVICE', brief: 'a dump device', count: 'many' }],
+  async run(flags, positionals, io) {
+    const { config, path } = await loadConfig(flags.config);
+    const paths = positionals.length > 0 ? positionals : config.devices;
+    if (paths.length === 0) {
+      throw new UsageError(
+        'SAVE_NO_DEVICE',
+        `save: no device is given, and ${path ?? CONFIG_PATH} names none`,
+        {},
+        'name one: `diskdump save DEVICE`, or list it under `devices` in the configuration',
+      );
+    }
+    const { devices, problems } = openDevices(paths);
+    try {
+      const progress = io.progress({ label: 'saving', unit: 'pages' });
+      const outcome = save(devices, {
+        store: openSaveStore(flags.to ?? config.save.directory, dropCached),
+        codecs: nodeCodecs(),
+        crc: nodeCrc32,
+        clock: systemClock,
+        bootId: readBootId(),
+        wipe: flags.wipe ?? config.wipe,
+        keep: flags.keep,
+        writtenBy: `diskdump ${packageData.version}`,
+        onProgress: ({ step, donePages }) => progress.update(donePages, step === 'copy' ? 'saving' : 'verifying'),
+      });
+      progress.stop();
+      return report({ ...outcome, problems: [...problems, ...outcome.problems] }, io);
+    } finally {
+      for (const { device } of devices) device.shutdown();
+    }
+  },
+});
+
+interface Opened {
+  readonly devices: SaveDevice[];
+  readonly problems: { readonly device: string; readonly error: DumpError }[];
+}
+
+/** Opens what opens; a device that does not is a problem of its own, and no reason to leave the others. */
+function openDevices(paths: readonly string[]): Opened {
+  const opened: Opened = { devices: [], problems: [] };
+  for (const path of paths) {
+    try {
+      const device = ThreadedDevice.open(path);
+      opened.devices.push({ device, discard: (offset, length) => void device.discard(offset, length) });
+    } catch (error) {
+      if (!(error instanceof DumpError)) throw error;
+      opened.problems.push({ device: path, error });
+    }
+  }
+  return opened;
+}
+
+function report(outcome: SaveOutcome, io: Io): number {
+  for (const record of outcome.records) {
+    if (io.json) io.document(record);
+    else io.print(describeRecord(record));
+  }
+  for (const device of outcome.reformatted) io.note(`${device}: held nothing to save, formatted anew`);
+  for (const device of outcome.busy) io.note(`${device}: is being written by this boot, left alone`);
+  for (const { device, error } of outcome.problems) {
+    io.error(formatError(error, io.verbose));
+    if (io.json) io.error([formatErrorDocument(error)]);
+    io.detail(`${device}: nothing on it was changed`);
+  }
+  if (outcome.records.length === 0 && outcome.problems.length === 0 && !io.json) io.print('nothing to save');
+  const [worst] = outcome.problems;
+  if (worst) return exitCodeOf(worst.error);
+  return outcome.records.some((record) => record.state === 'partial') ? EXIT.partial : EXIT.done;
+}
+
+function describeRecord(record: SaveRecord): string {
+  const what = record.kind === 'log' ? 'kernel log' : `${record.state} dump, ${record.pages} pages`;
+  const size = record.bytes > 0 ? `, ${formatBytes(record.bytes)}` : '';
+  const again = record.again ? ' (was saved before)' : ` in ${record.seconds.toFixed(1)} s`;
+  const reason = record.reason === undefined ? '' : `\n  ${record.reason}`;
+  return `${record.dir}: ${what}${size} from ${record.device}${again}${reason}`;
+}

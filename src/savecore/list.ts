@@ -1,0 +1,39 @@
+/** What a save directory holds, read back from its `info.json` files. */
+
+import { FormatError } from '../base/errors.ts';
+import { readInfo } from './directory.ts';
+import type { SaveRecord } from './save.ts';
+import type { SaveStore } from './store.ts';
+
+/** As `diskdump save` printed it, with the kernel's release. */
+export type SavedRecord = Omit<SaveRecord, 'again'> & { readonly release: string };
+
+/** Every whole crash directory of ours, by name; directories of others are passed over. */
+export function* listSaved(store: SaveStore): Generator<SavedRecord> {
+  for (const name of store.list('').sort()) {
+    const record = findSavedRecord(store, name);
+    if (record) yield record;
+  }
+}
+
+/** The record of a directory that is known to be whole. @throws FormatError `SAVED_INFO` when it says nothing of the kind. */
+export function readSavedRecord(store: SaveStore, directory: string): SavedRecord {
+  const record = findSavedRecord(store, directory);
+  if (record) return record;
+  throw new FormatError(
+    'SAVED_INFO',
+    `${store.name}/${directory}/info.json is not the record of a whole save`,
+    { directory },
+    'move that directory away and save again; the dump is still on its device',
+  );
+}
+
+function findSavedRecord(store: SaveStore, directory: string): SavedRecord | undefined {
+  const info = readInfo(store, directory);
+  if (info?.schema !== 'diskdump.saved/1' || info.whole !== true) return undefined;
+  const { record, release } = info;
+  if (typeof record !== 'object' || record === null) return undefined;
+  // Written by this program under a name that it gives to whole saves only; the shape is not looked at again.
+  const saved = record as Omit<SaveRecord, 'again' | 'dir'>;
+  return { ...saved, dir: `${store.name}/${directory}`, release: typeof release === 'string' ? release : '' };
+}

@@ -1,0 +1,183 @@
+/**
+ * Stage 2: from dump devices to crash directories.
+ *
+ * The order is what keeps the only copy safe: copy, flush, prove against the device, name, make the name durable; only then
+ * the label says saved, and only then is the device formatted anew. A cut anywhere leaves the device as it was, or a whole
+ * directory whose `info.json` names the dump, and the next run goes on from there.
+ */
+
+import type { Clock } from '../base/clock.ts';
+import { type Crc32, crc32 } from '../base/crc32.ts';
+import type { DumpDevice } from '../base/device.ts';
+import { DumpError } from '../base/errors.ts';
+import { formatUuid } from '../base/hex.ts';
+import type { CodecTable } from '../codec/codec.ts';
+import { reformatDevice, type WipeMode } from '../format/kdump/device-format.ts';
+import type { DeviceDump } from '../format/kdump/device-vmcore.ts';
+import { type Label, writeLabelState } from '../format/kdump/label.ts';
+import { findSavedDirectory } from './directory.ts';
+import { readSavedRecord } from './list.ts';
+import { saveLogArea } from './log-area.ts';
+import type { SaveStore } from './store.ts';
+import { type Finding, surveyDevice } from './survey.ts';
+import { writeDirectory } from './write-directory.ts';
+
+/** A device that is registered for dumps. */
+export interface SaveDevice {
+  readonly device: DumpDevice;
+  /** Tells the medium that a range is no longer needed; absent where it cannot be told. */
+  readonly discard?: (offset: number, length: number) => void;
+}
+
+/** Served while pages are copied and proved. */
+export interface SaveProgress {
+  readonly step: 'copy' | 'verify';
+  readonly device: string;
+  readonly donePages: number;
+  readonly totalPages: number;
+  readonly bytes: number;
+}
+
+export interface SaveOptions {
+  readonly store: SaveStore;
+  readonly codecs: CodecTable;
+  readonly clock: Clock;
+  readonly crc?: Crc32;
+  /** Boot id of the running kernel, 16 bytes. */
+  readonly bootId: Uint8Array;
+  /** What is done to old data when a device is formatted anew. */
+  readonly wipe: WipeMode;
+  /** Leaves the devices as they are: nothing is marked saved or formatted. */
+  readonly keep?: boolean;
+  /** `diskdump 0.1.0`, for `info.json`. */
+  readonly writtenBy: string;
+  readonly onProgress?: (progress: SaveProgress) => void;
+}
+
+/** One dump or one log area that was brought to safety, as `diskdump save --json` prints it. */
+export interface SaveRecord {
+  readonly schema: 'diskdump.save/1';
+  readonly device: string;
+  readonly dumpUuid: string;
+  readonly kind: 'dump' | 'log';
+  readonly state: 'complete' | 'partial';
+  /** Directory, with the store's name in front. */
+  readonly dir: string;
+  readonly pages: number;
+  readonly bytes: number;
+  readonly passes: readonly { readonly name: string; readonly complete: boolean }[];
+  readonly holes: number;
+  /** A sentence where the dump is partial. */
+  readonly reason?: string;
+  /** True where a whole directory was there already. */
+  readonly again: boolean;
+  readonly seconds: number;
+}
+
+/** What a run did. Problems of one device do not stop the others. */
+export interface SaveOutcome {
+  readonly records: readonly SaveRecord[];
+  /** Devices that were formatted anew without a dump to save. */
+  readonly reformatted: readonly string[];
+  /** Devices that this boot is writing. */
+  readonly busy: readonly string[];
+  readonly problems: readonly { readonly device: string; readonly error: DumpError }[];
+}
+
+interface Surveyed {
+  readonly target: SaveDevice;
+  readonly finding: Finding;
+}
+
+type Part = Surveyed & { readonly finding: Extract<Finding, { kind: 'save' }> };
+
+/** Saves what the devices hold. Throws only bugs and what the caller's progress function throws. */
+export function save(devices: readonly SaveDevice[], options: SaveOptions): SaveOutcome {
+  const records: SaveRecord[] = [];
+  const problems: { device: string; error: DumpError }[] = [];
+  const reformatted: string[] = [];
+  const busy: string[] = [];
+  const attempt = (target: SaveDevice, act: () => void): void => {
+    try {
+      act();
+    } catch (error) {
+      if (!(error instanceof DumpError)) throw error;
+      problems.push({ device: target.device.name, error });
+    }
+  };
+  const surveyed = devices.map((target) => ({ target, finding: surveyDevice(target.device, options) }));
+  for (const { target, finding } of surveyed) {
+    if (finding.kind === 'problem') problems.push({ device: target.device.name, error: finding.error });
+    else attempt(target, () => records.push(...saveLogArea(target.device, finding.label, options)));
+    if (finding.kind === 'busy') busy.push(target.device.name);
+  }
+  for (const parts of groupParts(surveyed)) {
+    attempt(parts[0]!.target, () => records.push(saveParts(parts, options)));
+  }
+  for (const { target, finding } of surveyed) {
+    if (finding.kind !== 'reformat' || options.keep) continue;
+    attempt(target, () => {
+      reformat(target, finding.label, options);
+      reformatted.push(target.device.name);
+    });
+  }
+  return { records, reformatted, busy, problems };
+}
+
+/** Devices that hold parts of one dump, in the order of the parts. */
+function groupParts(surveyed: readonly Surveyed[]): Part[][] {
+  const groups = new Map<string, Part[]>();
+  for (const entry of surveyed) {
+    if (entry.finding.kind !== 'save') continue;
+    const part = entry as Part;
+    const uuid = formatUuid(part.finding.label.state.dumpUuid);
+    groups.set(uuid, [...(groups.get(uuid) ?? []), part]);
+  }
+  return [...groups.values()].map((parts) =>
+    parts.sort((a, b) => a.finding.label.state.part - b.finding.label.state.part),
+  );
+}
+
+/** One dump, whatever number of devices it lies on; none is touched before all parts are flushed and proved. */
+function saveParts(parts: readonly Part[], options: SaveOptions): SaveRecord {
+  const { store, clock } = options;
+  const startedMs = clock.monotonicMs();
+  const dumpUuid = formatUuid(parts[0]!.finding.label.state.dumpUuid);
+  const numbers = parts.map(({ finding }) => finding.label.state.part);
+  const dumps = parts.map(({ finding }) => finding.dump);
+  const there = findSavedDirectory(store, dumpUuid, numbers);
+  const directory = there ?? writeDirectory(chooseMain(dumps), dumps, options);
+  if (!options.keep) {
+    for (const { target, finding } of parts) {
+      const label = writeLabelState(
+        target.device,
+        finding.label,
+        { state: 'saved', writtenMs: clock.wallMs() },
+        options.crc,
+      );
+      reformat(target, label, options);
+    }
+  }
+  return {
+    ...readSavedRecord(store, directory),
+    again: there !== undefined,
+    seconds: (clock.monotonicMs() - startedMs) / 1000,
+  };
+}
+
+/** The complete part, else the one with most pages: that is the `vmcore`. */
+export function chooseMain(dumps: readonly DeviceDump[]): DeviceDump {
+  const complete = dumps.find((dump) => dump.state === 'complete');
+  if (complete || dumps.length === 1) return complete ?? dumps[0]!;
+  const counted = dumps.map((dump) => ({ dump, pages: dump.countPages().stored }));
+  return counted.reduce((best, next) => (next.pages > best.pages ? next : best)).dump;
+}
+
+function reformat({ device, discard }: SaveDevice, label: Label, options: SaveOptions): void {
+  reformatDevice(device, label, {
+    wipe: options.wipe,
+    ...(discard === undefined ? {} : { discard }),
+    crc: options.crc ?? crc32,
+    nowMs: options.clock.wallMs(),
+  });
+}
