@@ -41,7 +41,13 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<DemoOutcome
   const narration = new Narration(io.terminal);
   try {
     const materials = prepare(narration, options);
-    const scenario: Scenario = { ...DEFAULT_MACHINE, label: 'demo', kernel: materials.kernel, crash: options.crash };
+    const scenario: Scenario = {
+      ...DEFAULT_MACHINE,
+      label: 'demo',
+      kernel: materials.kernel,
+      crash: options.crash,
+      thorough: false,
+    };
     narration.working(
       'boot',
       `${scenario.memoryMiB} MiB, ${scenario.cpus} CPUs, crashkernel=${scenario.crashkernel}, QEMU without KVM`,

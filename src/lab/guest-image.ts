@@ -24,11 +24,13 @@ import { createSparseFile } from './qemu.ts';
 
 /** What the guest's first process needs before its disks are mounted. Built-in ones are skipped. */
 const EARLY_MODULES = ['virtio_pci', 'virtio_blk', 'squashfs', 'loop', 'crc32c_generic', 'ext4'];
-/** Programs that a machine which arms itself has installed, packed with their libraries. */
-const GUEST_PROGRAMS = ['kexec', 'kmod', 'xz', 'zstd'];
+/** Programs that a machine which arms itself has installed, where they lie there; packed with their libraries. */
+const GUEST_PROGRAMS = { kexec: 'usr/sbin', kmod: 'usr/bin', xz: 'usr/bin', zstd: 'usr/bin' } as const;
 /** busybox' own names in the guest's /bin. */
 const APPLETS =
   'sh mount umount cat ls ln cp mv rm mkdir echo sleep insmod sed grep sync poweroff reboot hostname uname dd sha256sum od cmp kill sort head tail touch ps free losetup';
+/** Changes when the layout of the tools disk does. */
+const RECIPE = 'tools/2';
 /** Which of kmod's names the guest has. */
 const KMOD_NAMES = ['modprobe', 'modinfo', 'depmod', 'lsmod'];
 
@@ -85,6 +87,7 @@ export interface ToolsPlan {
 /** A squashfs with kexec, kmod, their libraries, the bundled command line and the runtime image. */
 export function buildToolsDisk(plan: ToolsPlan): string {
   const key = digest(
+    RECIPE,
     plan.cli,
     plan.runtimeImage,
     String(statSync(plan.runtimeImage).mtimeMs),
@@ -93,18 +96,22 @@ export function buildToolsDisk(plan: ToolsPlan): string {
   const path = labCache('tools-disks', `${key}.squashfs`);
   if (existsSync(path)) return path;
   return withWork(path, (work) => {
-    mkdirSync(join(work, 'bin'));
-    mkdirSync(join(work, 'lib'));
-    const programs = GUEST_PROGRAMS.map((name) => findProgram(name)).filter((program) => program !== undefined);
-    for (const program of programs) copyFileSync(program, join(work, 'bin', basename(program)));
-    for (const name of KMOD_NAMES) symlinkSync('kmod', join(work, 'bin', name));
-    copyLibraries([...programs, process.execPath], work);
+    for (const folder of ['usr/bin', 'usr/sbin', 'lib']) mkdirSync(join(work, folder), { recursive: true });
+    const programs: string[] = [process.execPath];
+    for (const [name, folder] of Object.entries(GUEST_PROGRAMS)) {
+      const program = findProgram(name);
+      if (program === undefined) continue;
+      programs.push(program);
+      copyFileSync(realpathSync(program), join(work, folder, name));
+    }
+    for (const name of KMOD_NAMES) symlinkSync('../bin/kmod', join(work, 'usr/sbin', name));
+    copyLibraries(programs, work);
     cpSync(plan.cli, join(work, 'cli'), { recursive: true });
     cpSync(join(findCheckout(), 'src/host/capture-root'), join(work, 'capture-root'), { recursive: true });
     copyFileSync(plan.runtimeImage, join(work, 'runtime.img'));
     const launcher = '#!/bin/sh\nexec /runtime/bin/node /tools/cli/main.mjs "$@"\n';
-    writeFileSync(join(work, 'bin/diskdump'), launcher);
-    chmodSync(join(work, 'bin/diskdump'), 0o755);
+    writeFileSync(join(work, 'usr/bin/diskdump'), launcher);
+    chmodSync(join(work, 'usr/bin/diskdump'), 0o755);
     packSquashfs(work, path);
   });
 }
