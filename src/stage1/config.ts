@@ -20,6 +20,8 @@ export interface Stage1Config {
   readonly schema: typeof STAGE1_SCHEMA;
   /** Name of the machine, for the start record. */
   readonly machineName: string;
+  /** Of the machine, 32 hex digits as in /etc/machine-id, '' if it has none: another machine's device is refused. */
+  readonly machineId: string;
   /** In order of preference. */
   readonly devices: readonly Stage1Device[];
   /** Codec of the pages on the device. */
@@ -50,11 +52,12 @@ export function parseStage1Config(text: string): Stage1Config {
   return {
     schema: STAGE1_SCHEMA,
     machineName: textOf(raw, 'machineName', ''),
+    machineId: hexOf(raw, 'machineId', 32),
     devices: devices.map(parseDevice),
     compress,
     deviceWaitMs: numberOf(raw, 'deviceWaitMs', 20_000, TIME_MAX_MS),
     deviceTimeoutMs: numberOf(raw, 'deviceTimeoutMs', 30_000, TIME_MAX_MS),
-    armedDigest: textOf(raw, 'armedDigest', ''),
+    armedDigest: hexOf(raw, 'armedDigest', 64),
     vmcore: textOf(raw, 'vmcore', '/proc/vmcore'),
   };
 }
@@ -96,6 +99,13 @@ function textOf(raw: Raw, key: string, initial?: string): string {
   const value = raw[key] ?? initial;
   if (typeof value === 'string') return value;
   throw wrong(key, value, 'a text');
+}
+
+/** So many hex digits, or ''. */
+function hexOf(raw: Raw, key: string, digits: number): string {
+  const value = textOf(raw, key, '');
+  if (value === '' || (value.length === digits && /^[0-9a-f]+$/.test(value))) return value;
+  throw wrong(key, value, `${digits} hex digits`);
 }
 
 function numberOf(raw: Raw, key: string, initial: number | undefined, max: number): number {
