@@ -1,0 +1,94 @@
+/** The runtime image for this machine, and the proof that what is in it runs on this CPU. */
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { UsageError } from '../../base/errors.ts';
+import { buildRuntimeImage, INTERPRETERS, openRuntimeImage, type RuntimeImage } from '../../host/runtime-image.ts';
+import type { Problem } from './machine.ts';
+
+/** The image that was named, or one built from this Node and the stage 1 of this installation. */
+export function prepareRuntime(options: {
+  readonly runtimeImage?: string;
+  readonly runtimeDirectory: string;
+}): RuntimeImage {
+  if (options.runtimeImage !== undefined) return openRuntimeImage(options.runtimeImage);
+  return buildRuntimeImage({ node: process.execPath, stage1: findStage1(), cache: options.runtimeDirectory });
+}
+
+/**
+ * Does Node run on this CPU, and which page kernels? An image made elsewhere is mounted and its Node started; of one made
+ * here, this process is the proof.
+ */
+export async function tryRuntime(image: string | undefined): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  if (image !== undefined) problems.push(...tryImage(image));
+  const plain = WebAssembly.validate(MODULE_PLAIN);
+  if (!plain) {
+    problems.push({
+      code: 'WASM',
+      level: 'warning',
+      text: 'WebAssembly does not run here: pages are tested and packed slowly',
+    });
+  } else if (!WebAssembly.validate(MODULE_SIMD)) {
+    problems.push({
+      code: 'WASM_SIMD',
+      level: 'warning',
+      text: 'this CPU has no SSE4.1: the page kernels without SIMD are used, zero pages are found more slowly',
+    });
+  }
+  return problems;
+}
+
+/** An empty module, and one whose only function uses `i8x16.splat`. Source: WebAssembly core specification 2.0, §5. */
+const MODULE_PLAIN = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
+const MODULE_SIMD = Uint8Array.of(
+  ...MODULE_PLAIN,
+  ...[1, 5, 1, 0x60, 0, 1, 0x7b], // type: () → v128
+  ...[3, 2, 1, 0], // function 0 has type 0
+  ...[10, 8, 1, 6, 0, 0x41, 0, 0xfd, 15, 11], // i32.const 0, i8x16.splat, end
+);
+
+function tryImage(image: string): Problem[] {
+  const mount = mkdtempSync(join(tmpdir(), 'diskdump-image-'));
+  try {
+    execFileSync('mount', ['-t', 'squashfs', '-o', 'loop,ro', image, mount], { stdio: ['ignore', 'pipe', 'pipe'] });
+  } catch {
+    rmdirSync(mount);
+    return [
+      { code: 'RUNTIME_UNTRIED', level: 'warning', text: `${image} could not be mounted here, its Node was not tried` },
+    ];
+  }
+  try {
+    const loader = join(mount, 'lib', basename(INTERPRETERS[process.arch] ?? ''));
+    const main = join(mount, 'stage1/main.mjs');
+    if (!existsSync(main)) throw new UsageError('RUNTIME_IMAGE', `${image} has no stage1/main.mjs`, { image });
+    execFileSync(loader, ['--library-path', join(mount, 'lib'), join(mount, 'bin/node'), '--check', main], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {},
+    });
+    return [];
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    const stderr = String((error as { stderr?: unknown }).stderr ?? '').trim();
+    return [
+      {
+        code: 'RUNTIME_NODE',
+        level: 'error',
+        text: `the Node of ${image} does not run on this CPU: ${stderr.split('\n')[0] || 'it was killed'}`,
+      },
+    ];
+  } finally {
+    execFileSync('umount', [mount], { stdio: 'ignore' });
+    rmdirSync(mount);
+  }
+}
+
+/** `stage1` beside the bundled command line, or the build of the checkout. */
+function findStage1(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const places = [join(here, '../stage1'), join(here, '../../../dist/stage1')];
+  return places.find((place) => existsSync(join(place, 'main.mjs'))) ?? (places[0] as string);
+}
