@@ -99,7 +99,9 @@ function encodeDescriptors(count: number, dataOffset: number): Uint8Array {
 }
 
 /** What an ELF core does not say of itself: enough that other tools know the machine. */
-function guessUtsname(vmcore: Vmcore): Record<'sysname' | 'nodename' | 'release' | 'version' | 'machine' | 'domainname', string> {
+function guessUtsname(
+  vmcore: Vmcore,
+): Record<'sysname' | 'nodename' | 'release' | 'version' | 'machine' | 'domainname', string> {
   const text = Buffer.from(vmcore.vmcoreinfo ?? []).toString('latin1');
   const release = /^OSRELEASE=(.*)$/m.exec(text)?.[1] ?? '';
   // libkdumpfile 0.5 takes no header whose utsname lacks one of the first five strings.
