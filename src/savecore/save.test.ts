@@ -1,0 +1,332 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { badSector, SimDisk } from '../../test/sim/sim-disk.ts';
+import { PAGE, type SimMachine, simMachine } from '../../test/sim/sim-machine.ts';
+import { MemoryStore, PowerCut } from '../../test/support/memory-store.ts';
+import { ManualClock } from '../base/clock.ts';
+import { crc32 } from '../base/crc32.ts';
+import type { DumpDevice } from '../base/device.ts';
+import { seededRandom } from '../base/random.ts';
+import { type CaptureResult, capture, fixedFinder } from '../capture/capture.ts';
+import { silentSupervisor } from '../capture/supervisor.ts';
+import { CODEC_FLAG } from '../codec/codec.ts';
+import { formatDevice, planFormat } from '../format/kdump/device-format.ts';
+import { openDeviceDump } from '../format/kdump/device-vmcore.ts';
+import { type DeviceState, readLabel, writeLabelState } from '../format/kdump/label.ts';
+import { openKdump } from '../format/kdump/reader.ts';
+import { nodeCodecs } from '../host/codecs.ts';
+import { readInfo } from './directory.ts';
+import { listSaved } from './list.ts';
+import { type SaveOptions, type SaveOutcome, save } from './save.ts';
+
+const CAPTURE_BOOT = new Uint8Array(16).fill(7);
+const NEXT_BOOT = new Uint8Array(16).fill(8);
+/** CRASHTIME of the simulated machine. */
+const CRASH_SECONDS = 1780000000;
+
+test('a partial dump is saved as partial, page by page, and its device is ready again', () => {
+  const machine = simMachine(1);
+  const disk = formattedDisk(1);
+  const captured = captureTo(machine, [disk]);
+  assert.equal(captured.state, 'partial');
+  const store = new MemoryStore();
+  const outcome = saveFrom([disk], store);
+  assert.deepEqual(outcome.problems, []);
+  assert.equal(outcome.records.length, 1);
+  const [record] = outcome.records;
+  assert.equal(record!.state, 'partial');
+  assert.equal(record!.pages, captured.pages);
+  assert.equal(record!.holes, captured.holes);
+  assert.match(record!.dir, /^memory-store\/127\.0\.0\.1-2026-\d\d-\d\d-\d\d:\d\d:\d\d$/);
+  assertHolds(store, directoryOf(record!.dir), machine);
+  assert.equal(stateOf(disk), 'ready');
+  assert.deepEqual(saveFrom([disk], store), { records: [], reformatted: [], busy: [], problems: [] });
+  assert.deepEqual(
+    [...listSaved(store)].map(({ dir }) => dir),
+    [record!.dir],
+  );
+});
+
+test('a whole dump is complete, compressed pages pass through as they are', () => {
+  const machine = readableMachine(2);
+  const disk = formattedDisk(2);
+  assert.equal(captureTo(machine, [disk], { codec: true }).state, 'complete');
+  const store = new MemoryStore();
+  const [record] = saveFrom([disk], store).records;
+  assert.equal(record!.state, 'complete');
+  assert.equal(record!.reason, undefined);
+  const vmcore = openSaved(store, directoryOf(record!.dir));
+  assert.equal(vmcore.state, 'complete');
+  assert.ok((vmcore.countPages().byCodec.zlib ?? 0) > 0, 'some pages are stored with zlib');
+  assertHolds(store, directoryOf(record!.dir), machine);
+});
+
+test('a page that is not what was captured is struck, and the dump is partial', () => {
+  const machine = readableMachine(3);
+  const disk = formattedDisk(3);
+  captureTo(machine, [disk]);
+  const victim = pagesOf(machine).find((pfn) => machine.kindOf(pfn) === 'random')!;
+  const at = findBytes(disk.contents, machine.truth(victim));
+  disk.contents[at + 100]! ^= 1;
+  const store = new MemoryStore();
+  const [record] = saveFrom([disk], store).records;
+  assert.equal(record!.state, 'partial');
+  assert.match(record!.reason ?? '', /could not be proved/);
+  const vmcore = openSaved(store, directoryOf(record!.dir));
+  assert.throws(() => vmcore.readPage(victim, new Uint8Array(PAGE)), { name: 'NoDataError' });
+  assertHolds(store, directoryOf(record!.dir), machine, new Set([victim]));
+});
+
+test('parts on several devices: the complete one is the vmcore, none is touched before all are safe', () => {
+  const machine = readableMachine(4);
+  const [first, second] = [formattedDisk(4), formattedDisk(5)];
+  first.fault = (call) => (call.kind === 'write' && call.offset > 700_000 && call.offset < 2 ** 21 ? 'EIO' : undefined);
+  const captured = captureTo(machine, [first, second]);
+  assert.equal(captured.state, 'complete');
+  assert.equal(captured.part, 2);
+  first.fault = undefined;
+  const store = new MemoryStore();
+  const outcome = saveFrom([first, second], store);
+  assert.deepEqual(outcome.problems, []);
+  const [record] = outcome.records;
+  const directory = directoryOf(record!.dir);
+  assert.deepEqual(store.list(directory).sort(), ['info.json', 'vmcore', 'vmcore-dmesg.txt', 'vmcore.part-1']);
+  assertHolds(store, directory, machine);
+  assert.deepEqual([stateOf(first), stateOf(second)], ['ready', 'ready']);
+});
+
+test('too little space is refused before anything is written', () => {
+  const disk = formattedDisk(6);
+  captureTo(simMachine(6), [disk]);
+  const store = new MemoryStore();
+  store.capacityBytes = 2 ** 20;
+  const outcome = saveFrom([disk], store);
+  assert.equal(outcome.problems[0]!.error.code, 'NO_SPACE');
+  assert.deepEqual(store.list(''), []);
+  assert.equal(stateOf(disk), 'ended');
+});
+
+test('another dump of the same second gets a name of its own', () => {
+  const store = new MemoryStore();
+  const [one, two] = [formattedDisk(7), formattedDisk(8)];
+  captureTo(simMachine(7), [one], { dump: 1 });
+  captureTo(simMachine(8), [two], { dump: 2 });
+  const dirs = saveFrom([one, two], store).records.map(({ dir }) => dir);
+  assert.equal(dirs[1], `${dirs[0]}.2`);
+});
+
+test('each state of a device has its own end', async (t) => {
+  await t.test('taken, and nothing stored: formatted anew', () => {
+    const disk = formattedDisk(9);
+    markInUse(disk, CAPTURE_BOOT);
+    assert.deepEqual(saveFrom([disk], new MemoryStore()).reformatted, ['disk9']);
+    assert.equal(stateOf(disk), 'ready');
+  });
+  await t.test('being written by this boot: left alone', () => {
+    const disk = formattedDisk(10);
+    markInUse(disk, NEXT_BOOT);
+    assert.deepEqual(saveFrom([disk], new MemoryStore()).busy, ['disk10']);
+    assert.equal(stateOf(disk), 'inUse');
+  });
+  await t.test('no label: a problem, not a byte written', () => {
+    const disk = new SimDisk({ image: new Uint8Array(2 ** 20).fill(0x5a) });
+    assert.equal(saveFrom([disk], new MemoryStore()).problems[0]!.error.code, 'LABEL_ABSENT');
+    assert.equal(disk.journal.length, 0);
+  });
+  await t.test('dead: a problem, and the other device is saved', () => {
+    const [dead, alive] = [formattedDisk(11), formattedDisk(12)];
+    captureTo(simMachine(12), [alive]);
+    dead.fault = () => 'EIO';
+    const outcome = saveFrom([dead, alive], new MemoryStore());
+    assert.equal(outcome.problems.length, 1);
+    assert.equal(outcome.records.length, 1);
+  });
+  await t.test('unreadable where its dump begins: what it holds is not known, so it stays', () => {
+    const disk = formattedDisk(13);
+    markInUse(disk, CAPTURE_BOOT);
+    disk.fault = badSector(262144);
+    const { problems, reformatted } = saveFrom([disk], new MemoryStore());
+    assert.equal(problems[0]!.error.code, 'DUMP_UNREADABLE');
+    assert.deepEqual(reformatted, []);
+    assert.equal(stateOf(disk), 'inUse');
+  });
+  await t.test('--keep leaves it as it is', () => {
+    const disk = formattedDisk(14);
+    captureTo(simMachine(14), [disk]);
+    const before = disk.contents.slice();
+    saveFrom([disk], new MemoryStore(), { keep: true });
+    assert.deepEqual(disk.contents, before);
+  });
+});
+
+test('cut at any step, the next run ends with one whole directory and a ready device', () => {
+  const machine = simMachine(15, 120);
+  const image = formattedDisk(15);
+  captureTo(machine, [image]);
+  for (let step = 1; step < STEPS_MAX; step++) {
+    const disk = new SimDisk({ name: 'disk15', image: image.contents, location: image.location });
+    const store = new MemoryStore(step);
+    const finished = saveUntilCut(disk, store, step);
+    store.powerCut();
+    disk.fault = undefined;
+    const outcome = saveFrom([disk], store);
+    assert.deepEqual(outcome.problems, [], `cut at step ${step}`);
+    const dirs = store.list('');
+    assert.equal(dirs.length, 1, `cut at step ${step}: ${dirs.join(' ')}`);
+    assertHolds(store, dirs[0]!, machine);
+    assert.equal(stateOf(disk), 'ready');
+    if (finished) return;
+  }
+  assert.fail(`still saving after ${STEPS_MAX} steps`);
+});
+
+/** More than a save of this size takes. */
+const STEPS_MAX = 500;
+
+/** Saves until the step-th change of directory or device, counted together. True where it came to its end before. */
+function saveUntilCut(disk: SimDisk, store: MemoryStore, step: number): boolean {
+  let steps = 0;
+  const count = (): void => {
+    if (++steps === step) throw new PowerCut(`power cut at step ${step}`);
+  };
+  store.onStep = count;
+  disk.fault = (call) => {
+    if (call.kind === 'write' || call.kind === 'flush') count();
+    return undefined;
+  };
+  try {
+    saveFrom([disk], store);
+    return true;
+  } catch (error) {
+    if (error instanceof PowerCut) return false;
+    throw error;
+  } finally {
+    store.onStep = undefined;
+  }
+}
+
+function formattedDisk(seed: number, bytes = 4 * 2 ** 20): SimDisk {
+  const location = { start: 0, serial: `SIM${seed}` };
+  const disk = new SimDisk({ name: `disk${seed}`, image: new Uint8Array(bytes), location });
+  const uuid = new Uint8Array(16).fill(seed);
+  formatDevice(disk, planFormat(disk, { uuid, nowMs: 1, logAreaBytes: 65536, sampleRate: 3 }));
+  disk.journal.length = 0;
+  return disk;
+}
+
+interface CaptureChoices {
+  readonly dump?: number;
+  readonly codec?: boolean;
+}
+
+function captureTo(machine: SimMachine, devices: readonly DumpDevice[], choices: CaptureChoices = {}): CaptureResult {
+  const clock = new ManualClock();
+  const codecs = nodeCodecs();
+  const zlib = codecs.get(CODEC_FLAG.zlib)!;
+  return capture({
+    machine,
+    facts: { utsname: UTSNAME, physBase: 0, crashSeconds: CRASH_SECONDS },
+    essential: machine.essential,
+    devices: devices.map((device) => ({ name: device.name })),
+    finder: fixedFinder(new Map(devices.map((device) => [device.name, [device]]))),
+    wait: (ms) => {
+      clock.nowMs += ms;
+    },
+    supervisor: silentSupervisor(clock),
+    dumpUuid: new Uint8Array(16).fill(choices.dump ?? 1),
+    bootId: CAPTURE_BOOT,
+    armedDigest: new Uint8Array(32),
+    ...(choices.codec ? { codec: zlib } : {}),
+    codecs,
+    crc: crc32,
+  });
+}
+
+const UTSNAME = {
+  sysname: 'Linux',
+  nodename: 'sim',
+  release: '6.1.0-sim',
+  version: '#1',
+  machine: 'x86_64',
+  domainname: '',
+};
+
+function saveFrom(devices: readonly SimDisk[], store: MemoryStore, options: Partial<SaveOptions> = {}): SaveOutcome {
+  return save(
+    devices.map((device) => ({ device })),
+    {
+      store,
+      codecs: nodeCodecs(),
+      clock: new ManualClock(),
+      bootId: NEXT_BOOT,
+      wipe: 'none',
+      writtenBy: 'test',
+      ...options,
+    },
+  );
+}
+
+/** A machine all of whose pages can be read. */
+function readableMachine(seed: number): SimMachine {
+  const machine = simMachine(seed);
+  const random = seededRandom(seed);
+  const filled = new Map<number, Uint8Array>();
+  const truth = (pfn: number): Uint8Array => {
+    if (machine.kindOf(pfn) !== 'unreadable') return machine.truth(pfn);
+    const page = filled.get(pfn) ?? new Uint8Array(PAGE).fill(1 + (random.u32() % 255));
+    filled.set(pfn, page);
+    return page;
+  };
+  return {
+    ...machine,
+    kindOf: (pfn) => (machine.kindOf(pfn) === 'unreadable' ? 'compressible' : machine.kindOf(pfn)),
+    truth,
+    read(pfn, target) {
+      for (let at = 0; at < target.length; at += PAGE) target.set(truth(pfn + at / PAGE), at);
+    },
+  };
+}
+
+function pagesOf(machine: SimMachine): number[] {
+  return machine.ranges.flatMap(({ start, end }) => Array.from({ length: end - start }, (_, i) => start + i));
+}
+
+/** Every readable page is in the saved vmcore and right; the others are not there. */
+function assertHolds(store: MemoryStore, directory: string, machine: SimMachine, struck = new Set<number>()): void {
+  const info = readInfo(store, directory);
+  assert.equal(info?.whole, true);
+  const vmcore = openSaved(store, directory);
+  const page = new Uint8Array(PAGE);
+  for (const pfn of pagesOf(machine)) {
+    if (machine.kindOf(pfn) === 'unreadable' || struck.has(pfn)) {
+      assert.throws(() => vmcore.readPage(pfn, page), { name: 'NoDataError' });
+    } else {
+      vmcore.readPage(pfn, page);
+      assert.deepEqual(page, machine.truth(pfn), `page ${pfn}`);
+    }
+  }
+}
+
+function openSaved(store: MemoryStore, directory: string) {
+  return openKdump(store.open(`${directory}/vmcore`), { codecs: nodeCodecs() });
+}
+
+function directoryOf(dir: string): string {
+  return dir.slice('memory-store/'.length);
+}
+
+function stateOf(disk: SimDisk): DeviceState | undefined {
+  return readLabel(disk).label?.state.state;
+}
+
+function markInUse(disk: SimDisk, bootId: Uint8Array): void {
+  const { label } = readLabel(disk);
+  writeLabelState(disk, label!, { state: 'inUse', dumpUuid: new Uint8Array(16).fill(9), part: 1, bootId });
+  assert.throws(() => openDeviceDump(disk, { codecs: nodeCodecs() }), { code: 'DEVICE_NO_DUMP' });
+}
+
+function findBytes(haystack: Uint8Array, needle: Uint8Array): number {
+  const at = Buffer.from(haystack.buffer, haystack.byteOffset, haystack.length).indexOf(needle);
+  assert.ok(at > 0);
+  return at;
+}
