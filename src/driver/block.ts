@@ -4,7 +4,7 @@ import { closeSync, fdatasyncSync, fstatSync, readSync, type Stats, statSync, wr
 import { roundDown } from '../base/cursor.ts';
 import type { DeviceLocation, DumpDevice } from '../base/device.ts';
 import { assert, type DeviceError, type DeviceFailure } from '../base/errors.ts';
-import { discardRange, flushBuffers, readBlockFacts } from '../sys/block.ts';
+import { discardRange, flushBuffers, readBlockFacts, rereadPartitions } from '../sys/block.ts';
 import { deviceError, errnoName, errnoOf } from '../sys/errno.ts';
 import { dropCached, openPath, punchHole } from '../sys/file.ts';
 
@@ -125,6 +125,11 @@ export class BlockDevice implements DumpDevice {
   /** Gives a range back to the device or the file system: a hint. False where it is not taken. */
   discard(offset: number, length: number): boolean {
     return this.isBlockDevice ? discardRange(this.#fd, offset, length) : punchHole(this.#fd, offset, length);
+  }
+
+  /** Makes the kernel forget partitions that are no longer there. False where it does not. */
+  rereadPartitions(): boolean {
+    return this.isBlockDevice && rereadPartitions(this.#fd);
   }
 
   shutdown(): void {

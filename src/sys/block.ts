@@ -8,6 +8,7 @@ import { nativeCalls } from './native.ts';
 
 /** Source: Linux `include/uapi/linux/fs.h`; the numbers are those of x86, arm64 and riscv. */
 const BLKROGET = 0x125e;
+const BLKRRPART = 0x125f;
 const BLKFLSBUF = 0x1261;
 const BLKSSZGET = 0x1268;
 const BLKDISCARD = 0x1277;
@@ -119,6 +120,11 @@ export function flushBuffers(fd: number): boolean {
 export function discardRange(fd: number, offset: number, length: number): boolean {
   const range = new Uint8Array(new BigUint64Array([BigInt(offset), BigInt(length)]).buffer);
   return nativeCalls()?.ioctl(fd, BLKDISCARD, range) === 0;
+}
+
+/** Makes the kernel look for partitions again. False where that cannot be asked, or a partition is in use. */
+export function rereadPartitions(fd: number): boolean {
+  return nativeCalls()?.ioctl(fd, BLKRRPART, null) === 0;
 }
 
 /** Text of a file below a /sys folder, trimmed, or `undefined`. */
