@@ -2,7 +2,7 @@
 
 import { NoDataError } from '../../src/base/errors.ts';
 import { type Random, randomBelow, seededRandom } from '../../src/base/random.ts';
-import { findRange, type Range } from '../../src/base/ranges.ts';
+import { findRange, normalizeRanges, type Range } from '../../src/base/ranges.ts';
 import type { Machine } from '../../src/capture/machine.ts';
 
 export const PAGE = 4096;
@@ -33,15 +33,19 @@ export interface SimMachine extends Machine {
   truth(pfn: number): Uint8Array;
 }
 
-/** @param pages about how many pages the machine has. */
-export function simMachine(seed: number, pages = 320): SimMachine {
+/**
+ * @param pages how many pages the machine has.
+ * @param holes false: every page can be read.
+ */
+export function simMachine(seed: number, pages = 240, holes = true): SimMachine {
   const random = seededRandom(seed);
   const ranges = simRanges(random, pages);
   const kinds = new Map<number, PageKind>();
   const contents = new Map<number, Uint8Array>();
   for (const range of ranges) {
     for (let pfn = range.start; pfn < range.end; pfn++) {
-      const kind = simKind(random);
+      const drawn = simKind(random);
+      const kind = drawn === 'unreadable' && !holes ? 'random' : drawn;
       kinds.set(pfn, kind);
       contents.set(pfn, simPage(random, kind, pfn));
     }
@@ -106,7 +110,7 @@ function simEssential(random: Random, ranges: readonly Range[]): Range[] {
     const start = randomBelow(random, end);
     if (findRange(ranges, start) >= 0 || pieces.length > 10) pieces.push({ start, end: start + 1 + (start % 4) });
   }
-  return pieces;
+  return normalizeRanges(pieces);
 }
 
 function simNotes(seed: number): Uint8Array {
