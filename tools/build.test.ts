@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -26,6 +26,7 @@ test('a second build of the same sources does nothing, quickly', async () => {
 
 test('stage 1 starts with nothing but its folder and Node', () => {
   const alone = join(folder, 'stage1');
+  mkdirSync(join(folder, 'run'));
   cpSync(join(dist, 'stage1'), alone, { recursive: true });
   const args = [join(alone, 'main.mjs'), '--config', join(folder, 'none.json'), '--run', join(folder, 'run')];
   const { stdout, stderr, status } = spawnSync(process.execPath, args, {

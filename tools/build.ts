@@ -148,9 +148,7 @@ async function buildBundle(bundle: Bundle, scratch: string, kernels: string): Pr
   const out = join(scratch, bundle.folder);
   const options: BuildOptions = {
     absWorkingDir: ROOT,
-    entryPoints: bundle.entries
-      .filter(({ source }) => existsSync(join(ROOT, source)))
-      .map(({ source, out: name }) => ({ in: source, out: name })),
+    entryPoints: bundle.entries.map(({ source, out: name }) => ({ in: source, out: name })),
     outdir: out,
     outExtension: { '.js': '.mjs' },
     bundle: true,
@@ -215,10 +213,6 @@ function koffiFile(): string {
 
 /** Compiles the page kernels unless they are cached; they change seldom and take longer than the bundles. */
 async function buildKernels(): Promise<string> {
-  if (!existsSync(join(KERNEL_SOURCES, 'build.json'))) {
-    mkdirSync(join(KERNEL_CACHE, 'none'), { recursive: true });
-    return join(KERNEL_CACHE, 'none');
-  }
   const plans = JSON.parse(readFileSync(join(KERNEL_SOURCES, 'build.json'), 'utf8')) as KernelPlan[];
   const lock = join(ROOT, 'package-lock.json');
   const folder = join(KERNEL_CACHE, hashFiles([...listFiles(KERNEL_SOURCES), lock], ''));
