@@ -28,7 +28,7 @@ export function stage1Finder(options: FinderOptions): DeviceFinder {
     find(entry: DeviceEntry): readonly DumpDevice[] {
       const registered = devices.find(({ path }) => path === entry.name);
       if (!registered) return [];
-      const present = listBlockDevices(roots).filter(({ kind }) => kind === 'disk' || kind === 'partition');
+      const present = listBlockDevices(roots).filter(({ kind }) => kind !== 'mapped' && kind !== 'memory');
       const candidates = findDevices(registered.id, present).slice(0, CANDIDATES_MAX);
       return openAll(
         candidates.map(({ path }) => path),
