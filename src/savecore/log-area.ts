@@ -12,8 +12,8 @@ import { walkLog } from '../kernel/printk.ts';
 import { findPrintkLayout } from '../kernel/printk-layout.ts';
 import { parseVmcoreinfo } from '../kernel/vmcoreinfo.ts';
 import { chooseDirectory, findSavedDirectory, formatCrashDirectory, unfinishedDirectory } from './directory.ts';
-import { readSavedRecord } from './list.ts';
-import type { SaveOptions, SaveRecord } from './save.ts';
+import type { SaveOptions } from './options.ts';
+import { readSavedRecord, type SaveRecord } from './record.ts';
 import { writeDmesg, writeWhole } from './write-files.ts';
 
 /** The part number that stands in `info.json` for a log without a dump. */

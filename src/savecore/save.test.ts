@@ -16,8 +16,9 @@ import { type DeviceState, readLabel, writeLabelState } from '../format/kdump/la
 import { openKdump } from '../format/kdump/reader.ts';
 import { nodeCodecs } from '../host/codecs.ts';
 import { readInfo } from './directory.ts';
-import { listSaved } from './list.ts';
-import { type SaveOptions, type SaveOutcome, save } from './save.ts';
+import type { SaveOptions } from './options.ts';
+import { listSaved } from './record.ts';
+import { type SaveOutcome, save } from './save.ts';
 
 const CAPTURE_BOOT = new Uint8Array(16).fill(7);
 const NEXT_BOOT = new Uint8Array(16).fill(8);

@@ -6,19 +6,17 @@
  * directory whose `info.json` names the dump, and the next run goes on from there.
  */
 
-import type { Clock } from '../base/clock.ts';
-import { type Crc32, crc32 } from '../base/crc32.ts';
+import { crc32 } from '../base/crc32.ts';
 import type { DumpDevice } from '../base/device.ts';
 import { DumpError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
-import type { CodecTable } from '../codec/codec.ts';
-import { reformatDevice, type WipeMode } from '../format/kdump/device-format.ts';
+import { reformatDevice } from '../format/kdump/device-format.ts';
 import type { DeviceDump } from '../format/kdump/device-vmcore.ts';
 import { type Label, writeLabelState } from '../format/kdump/label.ts';
 import { findSavedDirectory } from './directory.ts';
-import { readSavedRecord } from './list.ts';
 import { saveLogArea } from './log-area.ts';
-import type { SaveStore } from './store.ts';
+import type { SaveOptions } from './options.ts';
+import { readSavedRecord, type SaveRecord } from './record.ts';
 import { type Finding, surveyDevice } from './survey.ts';
 import { writeDirectory } from './write-directory.ts';
 
@@ -27,51 +25,6 @@ export interface SaveDevice {
   readonly device: DumpDevice;
   /** Tells the medium that a range is no longer needed; absent where it cannot be told. */
   readonly discard?: (offset: number, length: number) => void;
-}
-
-/** Served while pages are copied and proved. */
-export interface SaveProgress {
-  readonly step: 'copy' | 'verify';
-  readonly device: string;
-  readonly donePages: number;
-  readonly totalPages: number;
-  readonly bytes: number;
-}
-
-export interface SaveOptions {
-  readonly store: SaveStore;
-  readonly codecs: CodecTable;
-  readonly clock: Clock;
-  readonly crc?: Crc32;
-  /** Boot id of the running kernel, 16 bytes. */
-  readonly bootId: Uint8Array;
-  /** What is done to old data when a device is formatted anew. */
-  readonly wipe: WipeMode;
-  /** Leaves the devices as they are: nothing is marked saved or formatted. */
-  readonly keep?: boolean;
-  /** `diskdump 0.1.0`, for `info.json`. */
-  readonly writtenBy: string;
-  readonly onProgress?: (progress: SaveProgress) => void;
-}
-
-/** One dump or one log area that was brought to safety, as `diskdump save --json` prints it. */
-export interface SaveRecord {
-  readonly schema: 'diskdump.save/1';
-  readonly device: string;
-  readonly dumpUuid: string;
-  readonly kind: 'dump' | 'log';
-  readonly state: 'complete' | 'partial';
-  /** Directory, with the store's name in front. */
-  readonly dir: string;
-  readonly pages: number;
-  readonly bytes: number;
-  readonly passes: readonly { readonly name: string; readonly complete: boolean }[];
-  readonly holes: number;
-  /** A sentence where the dump is partial. */
-  readonly reason?: string;
-  /** True where a whole directory was there already. */
-  readonly again: boolean;
-  readonly seconds: number;
 }
 
 /** What a run did. Problems of one device do not stop the others. */

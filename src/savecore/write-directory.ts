@@ -14,7 +14,8 @@ import { formatVmcoreDmesg } from '../kernel/log-text.ts';
 import { openKernel } from '../kernel/open.ts';
 import { type CopySummary, copyVmcore, verifyCopy } from './copy.ts';
 import { chooseDirectory, formatCrashDirectory, unfinishedDirectory } from './directory.ts';
-import type { SaveOptions, SaveProgress, SaveRecord } from './save.ts';
+import type { SaveOptions, SaveProgress } from './options.ts';
+import type { SaveRecord } from './record.ts';
 import { type DmesgSummary, writeDmesg, writeWhole } from './write-files.ts';
 
 /** Room for dmesg, info.json and what the file system itself takes. */

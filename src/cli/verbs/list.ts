@@ -2,7 +2,7 @@
 
 import { loadConfig } from '../../host/config.ts';
 import { openSaveStore } from '../../host/save-store.ts';
-import { listSaved } from '../../savecore/list.ts';
+import { listSaved } from '../../savecore/record.ts';
 import { EXIT } from '../errors.ts';
 import { escapeControls, formatTable } from '../output.ts';
 import { formatBytes } from '../progress.ts';

@@ -1,9 +1,28 @@
-/** What a save directory holds, read back from its `info.json` files. */
+/** The record of one save: as `save` prints it, and read back from `info.json` by `list`. */
 
 import { FormatError } from '../base/errors.ts';
 import { readInfo } from './directory.ts';
-import type { SaveRecord } from './save.ts';
 import type { SaveStore } from './store.ts';
+
+/** One dump or one log area that was brought to safety, as `diskdump save --json` prints it. */
+export interface SaveRecord {
+  readonly schema: 'diskdump.save/1';
+  readonly device: string;
+  readonly dumpUuid: string;
+  readonly kind: 'dump' | 'log';
+  readonly state: 'complete' | 'partial';
+  /** Directory, with the store's name in front. */
+  readonly dir: string;
+  readonly pages: number;
+  readonly bytes: number;
+  readonly passes: readonly { readonly name: string; readonly complete: boolean }[];
+  readonly holes: number;
+  /** A sentence where the dump is partial. */
+  readonly reason?: string;
+  /** True where a whole directory was there already. */
+  readonly again: boolean;
+  readonly seconds: number;
+}
 
 /** As `diskdump save` printed it, with the kernel's release. */
 export type SavedRecord = Omit<SaveRecord, 'again'> & { readonly release: string };
