@@ -23,6 +23,10 @@ interface Step {
   readonly run: () => readonly string[] | Promise<readonly string[]>;
 }
 
+/** What one step may say; fixing the first ones is the way to the rest. */
+const LINES_MAX = 60;
+const COLUMNS_MAX = 200;
+
 const BIN = join(ROOT, 'node_modules');
 
 const STEPS: readonly Step[] = [
@@ -75,7 +79,8 @@ async function runStep({ name, brief, run }: Step): Promise<boolean> {
   const problems = await run();
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`${problems.length === 0 ? 'ok    ' : 'FAILED'}  ${name.padEnd(8)} ${brief} (${seconds} s)`);
-  for (const line of problems) console.log(`        ${line}`);
+  for (const line of problems.slice(0, LINES_MAX)) console.log(`        ${line.slice(0, COLUMNS_MAX)}`);
+  if (problems.length > LINES_MAX) console.log(`        and ${problems.length - LINES_MAX} lines more`);
   return problems.length === 0;
 }
 
