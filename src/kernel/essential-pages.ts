@@ -32,6 +32,8 @@ const GATHER_MAX = 8192;
 const NODES_MAX = 1024;
 /** A root of sections covers 32 GiB with 4 KiB pages; 2^MAX_PHYSMEM_BITS bytes take at most 2^17 of them. */
 const SECTION_ROOTS_MAX = 131072;
+/** Tables of one region: 4 TiB in 2 MiB pages. */
+const TABLES_MAX = 4096;
 const WORD = 8;
 
 /** Symbols whose variables tell an analyzer where everything lies; looked up where vmcoreinfo leads to kallsyms. */
@@ -85,6 +87,7 @@ const PARTS: readonly (readonly [part: string, gather: Gather])[] = [
   ['mem_section', gatherSections],
   ['node_data', gatherNodes],
   ['base variables', gatherBases],
+  ['page tables', gatherTables],
 ];
 
 function gatherLog(kernel: Kernel, pages: PageGatherer): void {
@@ -137,6 +140,23 @@ function gatherBases(kernel: Kernel, pages: PageGatherer, facts: KernelFacts): v
     pages.addVirtual(kernel, vaddr, WORD);
     const target = BASE_POINTERS.includes(name) ? reader.u64(vaddr) : 0n;
     if (target !== 0n) pages.addVirtual(kernel, target, 1);
+  }
+}
+
+/**
+ * Tables that libkdumpfile walks, and drgn with it, to find the linear maps: all of the image's, and of the lower half those
+ * of the first region in which addresses and pages go together, up to the first page that breaks the line. It works without
+ * them as well, more slowly. Of a linear map in 1 GiB pages that is a handful, in 2 MiB pages one for each GiB of memory.
+ */
+function gatherTables(kernel: Kernel): void {
+  const space = kernel.addressSpace;
+  for (const _ of space.walkTables(space.regions.image.start, space.regions.image.end, TABLES_MAX));
+  let line: bigint | undefined;
+  for (const { firstLeaf } of space.walkTables(space.regions.lower.start, space.regions.lower.end, TABLES_MAX)) {
+    if (!firstLeaf) continue;
+    const offset = firstLeaf.vaddr - BigInt(firstLeaf.paddr);
+    line ??= offset;
+    if (offset !== line) return;
   }
 }
 
