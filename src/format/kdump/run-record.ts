@@ -44,19 +44,35 @@ const TEXT_MAX = 512;
 
 /**
  * The record as UTF-8 JSON of at most `maxBytes`. What does not fit is counted in `omitted`: holes from the end first,
- * then refusals, then the middle of the timeline, so that beginning and end stay.
+ * then refusals, then the middle of the timeline, so that beginning and end stay. Memory stays within a few times `maxBytes`.
  */
 export function encodeRunRecord(run: RunRecord, maxBytes: number = RUN_RECORD_MAX): Uint8Array {
-  let cut = run;
-  for (let holes = run.holes.length, refused = run.refused.length, events = run.timeline.length; ; ) {
-    cut = cutRun(run, holes, refused, events);
-    const bytes = new TextEncoder().encode(JSON.stringify(cut));
+  let holes = countFitting(run.holes, maxBytes, (hole) => hole.error);
+  let refused = countFitting(run.refused, maxBytes, (entry) => entry.device + entry.message);
+  let events = countFitting(run.timeline, maxBytes, (event) => event.event);
+  for (;;) {
+    const bytes = new TextEncoder().encode(JSON.stringify(cutRun(run, holes, refused, events)));
     if (bytes.length <= maxBytes) return bytes;
     if (holes > 0) holes >>>= 1;
     else if (refused > 0) refused >>>= 1;
     else if (events > 0) events >>>= 1;
-    else return new TextEncoder().encode('{}').subarray(0, maxBytes < 2 ? 0 : 2);
+    else return new Uint8Array(0);
   }
+}
+
+/** Bytes of an entry besides its text. */
+const ENTRY_BYTES = 32;
+
+/** How many entries cannot be known to be too many without writing them out. */
+function countFitting<T>(entries: readonly T[], maxBytes: number, textOf: (entry: T) => string): number {
+  let bytes = 0;
+  let fitting = 0;
+  for (const entry of entries) {
+    bytes += ENTRY_BYTES + Math.min(TEXT_MAX, textOf(entry).length);
+    if (bytes > maxBytes) break;
+    fitting++;
+  }
+  return fitting;
 }
 
 function cutRun(run: RunRecord, holes: number, refused: number, events: number): RunRecord {
