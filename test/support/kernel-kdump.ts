@@ -104,7 +104,7 @@ function guessUtsname(
 ): Record<'sysname' | 'nodename' | 'release' | 'version' | 'machine' | 'domainname', string> {
   const text = Buffer.from(vmcore.vmcoreinfo ?? []).toString('latin1');
   const release = /^OSRELEASE=(.*)$/m.exec(text)?.[1] ?? '';
-  // libkdumpfile 0.5 takes no header whose utsname lacks one of the first five strings.
+  // libkdumpfile 0.5 knows no architecture where the version is empty.
   return { sysname: 'Linux', nodename: '(none)', release, version: '#1', machine: vmcore.arch, domainname: '' };
 }
 
