@@ -85,7 +85,7 @@ function findCommands(text: string): { line: number; command: string }[] {
 
 /** Why the program would refuse the words of a command line, or `undefined`. Counts of arguments are left alone. */
 async function wrongCommand(command: string): Promise<string | undefined> {
-  const line = command.replace(/\s+#.*$/, '').split(/\s*(?:[|<>;]|&&)/)[0]!;
+  const line = command.replace(/\s+#.*$/, '').split(/\s*(?:[|<>;]|&&|,\s)/)[0]!;
   const [name = '', ...words] = line.split(/\s+/).filter((word) => word !== '' && word !== '…');
   const entry = (VERBS as Readonly<Record<string, (typeof VERBS)[keyof typeof VERBS]>>)[name];
   if (entry === undefined) return `no verb '${name}'`;
