@@ -48,6 +48,10 @@ const PATTERNS: readonly (readonly [TimelineKind, RegExp])[] = [
   ['stage1-restarted', /^diskdump: (stage 1 ended without a result .*starting it once more)/],
   ['stage1-ended', /^diskdump: (stage 1 says: .*|stage 1 ended without a result again.*|no heartbeat of stage 1 .*)/],
   ['memory-left', /^diskdump: (memory available at the end: .*)/],
+  ['device-verified', /^diskdump: device verified: (.*)/],
+  ['device-refused', /^diskdump: (.* passed over: .*)/],
+  ['written', /^diskdump: (dump (?:complete|partial|failed): .*|no dump: .*)/],
+  ['progress', /^diskdump: (pass .*: \d+ %.*)/],
   ['log-area', /^diskdump: ((?:log area|saving the kernel log).*)/],
   ['final-action', /^diskdump: (reboot|poweroff|halt)\b/],
 ];

@@ -21,7 +21,7 @@ export interface CycleReport {
   readonly ramCopy: string;
   /** The dump devices at that moment, by serial number. */
   readonly deviceCopies: Readonly<Record<string, string>>;
-  /** SHA-256 of the decoy disk before and after; the same unless something wrote to it. */
+  /** SHA-256 of the decoy disk when the machine was armed and at the end; the same unless something wrote to it. */
   readonly decoy: { readonly before: string; readonly after: string } | undefined;
   /** Files that the guest's scripts left: answers of `format`, `arm`, `check`, `save`. */
   readonly answers: Readonly<Record<string, string>>;
@@ -43,11 +43,14 @@ export interface CycleOptions {
   readonly onReboot?: () => void;
 }
 
-const BOOT_TIMEOUT_MS = 180_000;
+const BOOT_TIMEOUT_MS = 300_000;
+const PANIC_TIMEOUT_MS = 60_000;
 const CAPTURE_TIMEOUT_MS = 400_000;
-const SAVE_TIMEOUT_MS = 240_000;
+const SAVE_TIMEOUT_MS = 400_000;
 const DATA_DISK_BYTES = 3 * 2 ** 30;
 const DUMP_DISK_BYTES = 2 * 2 ** 30;
+/** A dump device that is lost to somebody else: large enough to be formatted, small enough to be hashed. */
+const LOST_DISK_BYTES = 512 * 2 ** 20;
 const DECOY_BYTES = 8 * 2 ** 20;
 
 /** Runs a scenario to its end. The guest is stopped whatever happens; the folder stays when it fails. */
@@ -60,7 +63,7 @@ export async function runCycle(
   const timeline: TimelineEvent[] = [];
   const disks = createDisks(scenario, materials, directory, options);
   const decoy = join(directory, 'decoy');
-  const before = existsSync(decoy) ? hashFile(decoy) : undefined;
+  let before: string | undefined;
   const guest = await Guest.start({
     directory,
     vmlinuz: materials.kernel.vmlinuz,
@@ -75,11 +78,13 @@ export async function runCycle(
       const event = parseConsoleLine(line);
       if (event === undefined) return;
       timeline.push(event);
+      if (event.kind === 'armed' && existsSync(decoy)) before = hashFile(decoy);
       options.onEvent?.(event);
     },
   });
   try {
-    await waitForEvent(guest, timeline, 'panic', BOOT_TIMEOUT_MS);
+    await waitForEvent(guest, timeline, 'armed', BOOT_TIMEOUT_MS);
+    await waitForEvent(guest, timeline, 'panic', PANIC_TIMEOUT_MS);
     const { reason } = await guest.waitForReboot(CAPTURE_TIMEOUT_MS, options.onReboot);
     if (reason !== 'guest-reset')
       throw new DumpError('LAB_CYCLE', `the capture kernel ended with ${reason}, expected a reboot`);
@@ -158,7 +163,8 @@ function createDisks(scenario: Scenario, materials: Materials, directory: string
     const given = options.disks?.[serial];
     if (given) return { serial, source: given };
     const path = join(directory, serial);
-    if (scenario.formatted.includes(serial)) createSparseFile(path, DUMP_DISK_BYTES);
+    if (scenario.formatted.includes(serial))
+      createSparseFile(path, serial === 'decoy' ? LOST_DISK_BYTES : DUMP_DISK_BYTES);
     else createDecoy(path);
     return { serial, source: { path } };
   });

@@ -209,8 +209,9 @@ export class Guest {
   async end(): Promise<void> {
     this.qmp.close();
     if (this.#exited) return;
+    const ended = new Promise((done) => this.#process.once('exit', done));
     this.#process.kill('SIGKILL');
-    await this.waitForExit(10_000);
+    await ended;
   }
 
   async #setActions(then: 'pause' | 'run'): Promise<void> {

@@ -27,6 +27,8 @@ export interface Scenario {
   /** Serial numbers of the dump devices in the order of the configuration; those in `formatted` get a label. */
   readonly devices: readonly string[];
   readonly formatted: readonly string[];
+  /** Of `formatted`: devices that somebody else's data goes to once the machine is armed. */
+  readonly lost: readonly string[];
   readonly fault?: Fault;
   /** Also run `check` before and after the save, `save` a second time, and `list`: some seconds each in a guest. */
   readonly thorough: boolean;
@@ -36,10 +38,11 @@ export interface Scenario {
 export const DEFAULT_MACHINE = {
   cpuModel: 'max',
   cpus: 2,
-  memoryMiB: 1024,
+  memoryMiB: 640,
   crashkernel: '192M',
   devices: ['decoy', 'dump'],
   formatted: ['dump'],
+  lost: [],
   thorough: true,
 } as const;
 
@@ -71,7 +74,16 @@ function firstBoot(scenario: Scenario): string {
   return `
 step() { # name, command...
   name=$1; shift
-  "$@" > /data/out/$name.json 2> /data/out/$name.err || { cat /data/out/$name.err; give_up "$name: exit $?"; }
+  "$@" > /data/out/$name.json 2> /data/out/$name.err && return
+  status=$?
+  cat /data/out/$name.json /data/out/$name.err
+  give_up "$name: exit $status"
+}
+overwrite() { # device: the first and the last MiB, where labels are
+  yes "somebody else's data" | head -c 1048576 > /tmp/data
+  blocks=$(($(cat /sys/block/\${1##*/}/size) / 2048))
+  dd if=/tmp/data of="$1" bs=1M 2> /dev/null
+  dd if=/tmp/data of="$1" bs=1M seek=$((blocks - 1)) 2> /dev/null
 }
 ${scenario.formatted.map((serial) => `step format-${serial} diskdump format $(disk ${serial}) --json\nsay "formatted $(cat /data/out/format-${serial}.json)"`).join('\n')}
 cat > /etc/diskdump/diskdump.toml <<END
@@ -79,11 +91,13 @@ ${config}
 END
 ${scenario.fault?.script === undefined ? '' : PACK_FAULT}
 step arm diskdump arm --runtime-image /tools/runtime.img --json
-say "armed $(cat /data/out/arm.json)"
+${scenario.lost.map((serial) => `overwrite $(disk ${serial})`).join('\n')}
 cat /proc/meminfo > /data/out/meminfo
 cat /sys/kernel/kexec_crash_loaded > /data/out/loaded
 echo 1 > /proc/sys/kernel/sysrq
 sync
+say "armed $(cat /data/out/arm.json)"
+sleep 1 # the console's driver sends on interrupts: what it still holds at the panic is lost
 ${CRASHES[scenario.crash]}
 sleep 30
 give_up 'the kernel survived'

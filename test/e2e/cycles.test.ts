@@ -49,7 +49,11 @@ const CASES: readonly Case[] = [
     kernel: CLOUD_61,
     change: { label: '61-irq', crash: 'hardirq' },
   },
-  { name: '6.12 cloud, sysrq', kernel: CLOUD_612, change: { label: '612-sysrq', crash: 'sysrq' } },
+  {
+    name: '6.12 cloud, sysrq; the first device went to somebody else after arming',
+    kernel: CLOUD_612,
+    change: { label: '612-sysrq', crash: 'sysrq', formatted: ['decoy', 'dump'], lost: ['decoy'] },
+  },
   {
     name: '6.12 cloud, NULL dereference in a hard interrupt; other tools open the vmcore and the device',
     kernel: CLOUD_612,
