@@ -162,16 +162,6 @@ async function buildBundle(bundle: Bundle, scratch: string, kernels: string): Pr
     legalComments: 'eof',
     metafile: true,
     logLevel: 'silent',
-    plugins: [
-      {
-        name: 'later',
-        setup(b) {
-          b.onResolve({ filter: /^\.\/verbs\// }, (a) =>
-            existsSync(join(a.resolveDir, a.path)) ? undefined : { path: a.path, external: true },
-          );
-        },
-      },
-    ],
   };
   const { metafile } = await esbuild(options);
   if (!bundle.splitting) refuseDynamicImports(metafile!);
