@@ -185,3 +185,16 @@ test('the nearest verb', () => {
   assert.equal(findNearest('quux', names), undefined);
   assert.equal(findNearest('', names), undefined);
 });
+
+test('every verb of the table is what its file says, and can be asked for help', async () => {
+  for (const [name, entry] of Object.entries(VERBS)) {
+    const { verb } = await entry.load();
+    assert.equal(verb.name, name);
+    assert.ok(verb.text.trim().length > 0 && verb.examples.length > 0, name);
+    const taken = Object.values(verb.flags).flatMap(({ alias }) => alias ?? []);
+    assert.equal(new Set([...taken, 'q', 'v', 'h']).size, taken.length + 3, `${name}: a letter stands for two flags`);
+    const terminal = testTerminal();
+    assert.equal(await runApp([name, '--help'], terminal), 0);
+    assert.match(terminal.out(), new RegExp(`^usage: diskdump ${name}\\b`));
+  }
+});
