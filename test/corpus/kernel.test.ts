@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { findSymbols } from '../../src/kernel/kallsyms.ts';
-import { findLogRings, readLogFromSegments } from '../../src/kernel/log-rings.ts';
 import { formatLogLine, formatVmcoreDmesg, logDocument } from '../../src/kernel/log-text.ts';
 import { MemoryReader } from '../../src/kernel/memory.ts';
 import { openKernel } from '../../src/kernel/open.ts';
@@ -18,6 +17,7 @@ import {
   withoutBuildPath,
   X86_64_DUMPS,
 } from '../support/kernel-corpus.ts';
+import { saveRings, segmentMemory } from '../support/kernel-segments.ts';
 
 const NS_PER_SECOND = 1_000_000_000n;
 /** Where the kernel's text is linked. */
@@ -64,12 +64,7 @@ for (const name of X86_64_DUMPS) {
   test(`${name}: the log out of nothing but the saved ring`, () => {
     withCorpusDump(name, ({ vmcore }) => {
       const kernel = openKernel(vmcore);
-      const segments = findLogRings(kernel.memory, kernel.printkLayout).map(({ vaddr, paddr, length }) => {
-        const bytes = new Uint8Array(length);
-        kernel.physical.readPhysical(bytes, paddr);
-        return { vaddr, bytes };
-      });
-      const saved = readLogFromSegments(vmcore.vmcoreinfo ?? new Uint8Array(0), segments);
+      const saved = readLog(segmentMemory(saveRings(kernel)), kernel.printkLayout);
       assert.deepEqual(saved, readLog(kernel.memory, kernel.printkLayout));
     });
   });
