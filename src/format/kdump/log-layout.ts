@@ -251,7 +251,7 @@ export const LOG_AREA = {
   armedMs: 48, //          u64  wall clock, ms since 1970
   release: 56, //          64   kernel release, NUL-padded
   areaBytes: 120, //       u64  header and ranges: end of the last range
-  reserved: 128, //        56 bytes, 0
+  reserved: 128, //        60 bytes, 0
   checksum: 188, //        u32  CRC-32 of the whole header with this field zero
 } as const;
 
