@@ -54,8 +54,7 @@ const NHDR_BYTES = 12;
 
 /** Notes as a PT_NOTE segment holds them: names and descriptors padded to 4. */
 function writeNotes(notes: readonly Note[], littleEndian: boolean): Uint8Array {
-  const length = (note: Note): number =>
-    NHDR_BYTES + roundUp(note.owner.length + 1, 4) + roundUp(note.desc.length, 4);
+  const length = (note: Note): number => NHDR_BYTES + roundUp(note.owner.length + 1, 4) + roundUp(note.desc.length, 4);
   const bytes = new Uint8Array(notes.reduce((sum, note) => sum + length(note), 0));
   const out = new BlockWriter(bytes, littleEndian);
   let at = 0;

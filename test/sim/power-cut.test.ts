@@ -2,15 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatUuid } from '../../src/base/hex.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { RECORD, RECORD_KIND } from '../../src/format/kdump/log-layout.ts';
-import { simCapture, simUuid, staleDisk, surveyImage, type Truth } from './rig.ts';
+import { surveyImage } from './rig.ts';
 import { simSeeds } from './seeds.ts';
-import { CutWalker, SimDisk } from './sim-disk.ts';
-import { type SimMachine, simMachine } from './sim-machine.ts';
-
-const SIZE = 2 * 2 ** 20;
+import { CutWalker, type SimDisk } from './sim-disk.ts';
+import type { SimMachine } from './sim-machine.ts';
+import { simRun } from './sim-run.ts';
 
 for (const { seed, holes } of simSeeds()) {
   test(`power cut at every write, seed ${seed}${holes ? '' : ', every page readable'}`, () => {
@@ -27,20 +25,6 @@ for (const { seed, holes } of simSeeds()) {
     assert.ok(seen.has('partial none'), 'no cut left records without a generation');
     assert.equal(seen.has('complete new'), !holes);
   });
-}
-
-/** A run over a device with a stale dump that nobody wiped: the finished disk, and what was on it before. */
-export function simRun(
-  seed: number,
-  holes: boolean,
-): { machine: SimMachine; image: Uint8Array; disk: SimDisk; truth: Truth } {
-  const machine = simMachine(seed, 240, holes);
-  const stale = simMachine(seed + 5000);
-  const { contents: image } = staleDisk(stale, SIZE, seed % 2 === 0);
-  const disk = new SimDisk({ image });
-  const result = simCapture(machine, [disk], { seed });
-  assert.equal(result.outcome, holes ? 'partial' : 'complete', `${result.reason}`);
-  return { machine, image, disk, truth: { machine, stale, dumpUuid: formatUuid(simUuid(1000 + seed)) } };
 }
 
 /** Every run meets every kind of record and of page. */

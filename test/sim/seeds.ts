@@ -15,9 +15,13 @@ const WITHOUT_HOLES = 16;
  * the fixed seeds, so that a run means the same everywhere.
  */
 export function simSeeds(): SimSeed[] {
-  const asked = process.env.SIM_SEED ?? process.argv.find((arg) => arg.startsWith('--seed='))?.slice('--seed='.length);
-  if (asked !== undefined) return [simSeed(Number(asked))];
-  return Array.from({ length: WITH_HOLES + WITHOUT_HOLES }, (_, i) => simSeed(i + 1));
+  return asked(Array.from({ length: WITH_HOLES + WITHOUT_HOLES }, (_, i) => i + 1)).map(simSeed);
+}
+
+/** The seed that is to be replayed, or these. */
+export function asked(seeds: readonly number[]): readonly number[] {
+  const seed = process.env.SIM_SEED ?? process.argv.find((arg) => arg.startsWith('--seed='))?.slice('--seed='.length);
+  return seed === undefined ? seeds : [Number(seed)];
 }
 
 function simSeed(seed: number): SimSeed {

@@ -253,6 +253,8 @@ export class LogWriter {
    */
   openChunk(pages: number): boolean {
     const { chunkBytes, chunkEntries } = this.#options.parameters;
+    // Only a resumed log begins with as much as an index record holds.
+    if (this.#pending === this.#indexInterval) this.closeIndex();
     const entries = Math.min(pages, chunkEntries, this.#indexInterval - this.#pending);
     const room = roundDown(this.#options.dataEnd - this.#end - this.#closingBytes(entries), this.alignment);
     if (room < roundUp(RECORD.size + this.#options.pageSize, this.alignment) + this.alignment) return false;
