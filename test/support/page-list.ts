@@ -19,7 +19,7 @@ export function parsePageList(text: string): PageList {
 }
 
 /** Every page that the dump gives. */
-export function listPages(vmcore: Vmcore): PageList {
+export function listPages(vmcore: Pick<Vmcore, 'pageSize' | 'walkPages' | 'readPage'>): PageList {
   const pages = new Map<number, string>();
   const page = new Uint8Array(vmcore.pageSize);
   for (const run of vmcore.walkPages()) {
