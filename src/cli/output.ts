@@ -2,7 +2,7 @@
 
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { styleText } from 'node:util';
+import type { styleText } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { systemClock } from '../host/clock.ts';
 import { type Progress, type ProgressPlan, startProgress } from './progress.ts';
@@ -107,7 +107,9 @@ export class Io {
   /** Colours `text` where a person sees it and `NO_COLOR` is not set; otherwise returns it as it is. */
   style(style: Style, text: string, stream: 'out' | 'err' = 'out'): string {
     const tty = stream === 'out' ? this.terminal.outIsTty : this.terminal.errIsTty;
-    return tty && coloursAllowed(this.terminal.env) ? styleText(style, text, { validateStream: false }) : text;
+    if (!tty || !coloursAllowed(this.terminal.env)) return text;
+    // Importing node:util evaluates all its lazy parts, 4 ms of a start that takes 40: only where colour is wanted.
+    return process.getBuiltinModule('node:util').styleText(style, text, { validateStream: false });
   }
 
   /**
