@@ -26,10 +26,10 @@ test('time stamps have five digits of seconds and six of microseconds, cut and n
 });
 
 test('crash indents further lines by the prefix and shows dots, vmcore-dmesg does neither', () => {
-  const odd = record(Buffer.from('a\tb\x1b\xe9\nc', 'latin1'));
-  assert.equal(formatLogLine(odd), '[   11.208891] a\tb..\n               c');
-  assert.equal(formatLogLine(odd, { showLevel: true }), `[   11.208891] <4>a\tb..\n${' '.repeat(18)}c`);
-  assert.equal(Buffer.from(formatVmcoreDmesg(odd)).toString('latin1'), '[   11.208891] a\tb\\x1b\\xe9\nc\n');
+  const odd = record(Buffer.from('a\tb\x1b\xe9\r\nc', 'latin1'));
+  assert.equal(formatLogLine(odd), '[   11.208891] a\tb...\n               c');
+  assert.equal(formatLogLine(odd, { showLevel: true }), `[   11.208891] <4>a\tb...\n${' '.repeat(18)}c`);
+  assert.equal(Buffer.from(formatVmcoreDmesg(odd)).toString('latin1'), '[   11.208891] a\tb\\x1b\\xe9\r\nc\n');
 });
 
 test('dates count from boot, in UTC', () => {

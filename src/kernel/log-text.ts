@@ -27,6 +27,7 @@ export interface LogDocument {
 }
 
 const NS_PER_SECOND = 1_000_000_000n;
+const TAB = 0x09;
 const LF = 0x0a;
 const DOT = 0x2e;
 const latin1 = new TextDecoder('latin1');
@@ -34,7 +35,8 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * A record as crash's `log` prints it, without the final newline: `[    9.506630] text`. Further lines of a text are indented by
- * the length of the prefix, bytes that do not print become dots.
+ * the length of the prefix, bytes that do not print become dots; so do, unlike in crash, carriage return and the like, which
+ * would let a dump write over other lines of the terminal.
  * Source: crash 9.0.2 `printk.c`, `dump_record`; checked with the corpus' `crash/log.txt` and `crash/log-m.txt`.
  */
 export function formatLogLine(record: LogRecord, options: LogLineOptions = {}): string {
@@ -47,7 +49,7 @@ export function formatLogLine(record: LogRecord, options: LogLineOptions = {}): 
   let text = '';
   for (const byte of record.text) {
     if (byte === LF) text += `\n${' '.repeat(prefix.length)}`;
-    else text += String.fromCharCode(isPrinted(byte) ? byte : DOT);
+    else text += String.fromCharCode(byte === TAB || isPrint(byte) ? byte : DOT);
   }
   return prefix + text;
 }
@@ -59,7 +61,7 @@ export function formatLogLine(record: LogRecord, options: LogLineOptions = {}): 
 export function formatVmcoreDmesg(record: LogRecord): Uint8Array {
   let line = formatStamp(record.tsNs);
   for (const byte of record.text) {
-    line += isPrinted(byte) ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`;
+    line += isPrint(byte) || isSpace(byte) ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`;
   }
   return Uint8Array.from(`${line}\n`, (char) => char.charCodeAt(0));
 }
@@ -114,7 +116,12 @@ export function formatDate(seconds: number): string {
   return `${DAYS[date.getUTCDay()]} ${MONTHS[date.getUTCMonth()]} ${day} ${time} UTC ${date.getUTCFullYear()}`;
 }
 
-/** isprint or isspace of the C locale. */
-function isPrinted(byte: number): boolean {
-  return (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d);
+/** isprint of the C locale. */
+function isPrint(byte: number): boolean {
+  return byte >= 0x20 && byte < 0x7f;
+}
+
+/** isspace of the C locale, the space apart. */
+function isSpace(byte: number): boolean {
+  return byte >= TAB && byte <= 0x0d;
 }

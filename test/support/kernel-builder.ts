@@ -161,6 +161,10 @@ export class KernelBuilder {
     this.#lost.set(pfn, code);
   }
 
+  isLost(pfn: number): boolean {
+    return this.#lost.has(pfn);
+  }
+
   uts(release = '6.1.0-test', offset = 0): void {
     const { vaddr, paddr } = this.image(512);
     ['Linux', 'node', release, '#1 SMP', 'x86_64', '(none)'].forEach((text, i) => {

@@ -4,7 +4,9 @@
  */
 
 import { closeSync, openSync, writeSync } from 'node:fs';
-import type { Vmcore } from '../../src/format/vmcore.ts';
+import type { Note } from '../../src/format/notes.ts';
+import type { PageRun, VmcoreHeader } from '../../src/format/vmcore.ts';
+import type { KernelBuilder } from './kernel-builder.ts';
 
 const PAGE = 4096;
 const DESC = 24;
@@ -17,19 +19,38 @@ export interface PlacedKdump {
   readonly pfns: readonly number[];
 }
 
+/** As much of a dump as goes into a file. */
+export interface DumpedMemory {
+  readonly arch: string;
+  readonly maxMapnr: number;
+  readonly header: Pick<VmcoreHeader, 'utsname' | 'timestampSeconds'>;
+  readonly notes: readonly Pick<Note, 'owner' | 'type' | 'desc'>[];
+  readonly vmcoreinfo: Uint8Array | undefined;
+  walkPages(): Iterable<PageRun>;
+  readPage(pfn: number, target: Uint8Array): void;
+}
+
 /** What {@link writePlacedKdump} puts into a file. */
 export interface PlacedKdumpPlan {
   readonly path: string;
   /** Gives the pages, notes, utsname. */
-  readonly vmcore: Vmcore;
+  readonly vmcore: DumpedMemory;
   /** Contents of the PT_NOTE segment. */
   readonly notes: Uint8Array;
   /** Pages to keep; all by default. */
   readonly keep?: (pfn: number) => boolean;
+  /** What the header says was left out on purpose; 1, zero pages, by default. */
+  readonly dumpLevel?: number;
 }
 
 /** Writes a version 6 KDUMP, stored raw, with bitmap 1 of all that `vmcore` has and bitmap 2 of what is kept. */
-export function writePlacedKdump({ path, vmcore, notes, keep = () => true }: PlacedKdumpPlan): PlacedKdump {
+export function writePlacedKdump({
+  path,
+  vmcore,
+  notes,
+  keep = () => true,
+  dumpLevel = 1,
+}: PlacedKdumpPlan): PlacedKdump {
   const bitmapBlocks = Math.ceil(vmcore.maxMapnr / 8 / PAGE);
   const noteBlocks = Math.ceil(notes.length / PAGE);
   const bitmaps = new Uint8Array(2 * bitmapBlocks * PAGE);
@@ -46,7 +67,7 @@ export function writePlacedKdump({ path, vmcore, notes, keep = () => true }: Pla
   const dataOffset = descOffset + Math.ceil((pfns.length * DESC) / PAGE) * PAGE;
   const file = openSync(path, 'w');
   try {
-    writeSync(file, encodeHeaders(vmcore, notes, bitmapBlocks), 0, undefined, 0);
+    writeSync(file, encodeHeaders(vmcore, notes, { bitmapBlocks, dumpLevel }), 0, undefined, 0);
     writeSync(file, notes, 0, undefined, 2 * PAGE);
     writeSync(file, bitmaps, 0, undefined, (2 + noteBlocks) * PAGE);
     writeSync(file, encodeDescriptors(pfns.length, dataOffset), 0, undefined, descOffset);
@@ -61,7 +82,11 @@ export function writePlacedKdump({ path, vmcore, notes, keep = () => true }: Pla
   return { dataOffset, pfns };
 }
 
-function encodeHeaders(vmcore: Vmcore, notes: Uint8Array, bitmapBlocks: number): Uint8Array {
+function encodeHeaders(
+  vmcore: DumpedMemory,
+  notes: Uint8Array,
+  { bitmapBlocks, dumpLevel }: { readonly bitmapBlocks: number; readonly dumpLevel: number },
+): Uint8Array {
   const block = Buffer.alloc(2 * PAGE);
   const { utsname } = vmcore.header;
   block.write('KDUMP   ', 0, 'latin1');
@@ -80,7 +105,7 @@ function encodeHeaders(vmcore: Vmcore, notes: Uint8Array, bitmapBlocks: number):
   const vmcoreinfo = Buffer.from(vmcore.vmcoreinfo ?? []).toString('latin1');
   const physBase = /^NUMBER\(phys_base\)=(-?\d+)$/m.exec(vmcoreinfo)?.[1] ?? '0';
   block.writeBigInt64LE(BigInt(physBase), PAGE + 0);
-  block.writeInt32LE(1, PAGE + 8);
+  block.writeInt32LE(dumpLevel, PAGE + 8);
   block.writeBigInt64LE(BigInt(2 * PAGE + vmcoreinfoAt), PAGE + 32);
   block.writeBigUInt64LE(BigInt(vmcoreinfo.length), PAGE + 40);
   block.writeBigInt64LE(BigInt(2 * PAGE), PAGE + 48);
@@ -100,7 +125,7 @@ function encodeDescriptors(count: number, dataOffset: number): Uint8Array {
 
 /** What an ELF core does not say of itself: enough that other tools know the machine. */
 function guessUtsname(
-  vmcore: Vmcore,
+  vmcore: DumpedMemory,
 ): Record<'sysname' | 'nodename' | 'release' | 'version' | 'machine' | 'domainname', string> {
   const text = Buffer.from(vmcore.vmcoreinfo ?? []).toString('latin1');
   const release = /^OSRELEASE=(.*)$/m.exec(text)?.[1] ?? '';
@@ -109,7 +134,7 @@ function guessUtsname(
 }
 
 /** Notes as one PT_NOTE segment, from the parsed ones. */
-export function encodeNotes(vmcore: Vmcore): Uint8Array {
+export function encodeNotes(vmcore: DumpedMemory): Uint8Array {
   const parts: Buffer[] = [];
   for (const note of vmcore.notes) {
     const head = Buffer.alloc(12);
@@ -123,4 +148,20 @@ export function encodeNotes(vmcore: Vmcore): Uint8Array {
     parts.push(head, name, desc);
   }
   return Buffer.concat(parts);
+}
+
+/** Writes a built kernel as a dump of level 31, taken at `timestampSeconds`; what was lost counts as excluded. */
+export function writeBuiltKernel(builder: KernelBuilder, path: string, timestampSeconds = 0): void {
+  const pfns = [...builder.pages().keys()].sort((a, b) => a - b);
+  const vmcoreinfo = builder.vmcoreinfo();
+  const vmcore: DumpedMemory = {
+    arch: 'x86_64',
+    maxMapnr: (pfns.at(-1) ?? 0) + 1,
+    header: { timestampSeconds },
+    notes: [{ owner: 'VMCOREINFO', type: 0, desc: vmcoreinfo }],
+    vmcoreinfo,
+    walkPages: () => pfns.map((pfn) => ({ start: pfn, end: pfn + 1, presence: 'stored' })),
+    readPage: (pfn, target) => builder.readPage(pfn, target),
+  };
+  writePlacedKdump({ path, vmcore, notes: encodeNotes(vmcore), keep: (pfn) => !builder.isLost(pfn), dumpLevel: 31 });
 }

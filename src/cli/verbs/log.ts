@@ -1,15 +1,13 @@
 /** `diskdump log`: the kernel log of a dump. */
 
 import { UsageError } from '../../base/errors.ts';
-import { openVmcore } from '../../format/open.ts';
 import type { Vmcore } from '../../format/vmcore.ts';
-import { nodeCodecs, nodeCrc32 } from '../../host/codecs.ts';
-import { openFileSource } from '../../host/file-source.ts';
 import { formatDate, formatLogLine, formatVmcoreDmesg, logDocument } from '../../kernel/log-text.ts';
 import { type Kernel, openKernel } from '../../kernel/open.ts';
 import type { LogEnd, LogRecord } from '../../kernel/printk.ts';
 import { findTimes } from '../../kernel/times.ts';
 import { EXIT } from '../errors.ts';
+import { openDumpFile } from '../open-dump.ts';
 import type { Io } from '../output.ts';
 import { defineVerb, flag } from '../verb.ts';
 
@@ -44,17 +42,20 @@ stamp of the last record, so dates are good to about a second where the kernel p
     if (flags.dmesg && (io.json || flags.dates || flags.showLevel))
       throw new UsageError('USAGE_LOG', 'log: --dmesg has one form, it goes with neither --json nor -T nor -m');
     const levels = parseLevels(flags.level);
-    const source = openFileSource(path);
-    const vmcore = openVmcore(source, { codecs: nodeCodecs(), crc: nodeCrc32 });
-    const kernel = openKernel(vmcore);
-    const bootTimeSeconds = flags.dates && !io.json ? getBootTime(kernel, vmcore, io) : undefined;
-    const end = walkRecords(kernel, (record) => {
-      if (!levels.has(record.level)) return;
-      if (io.json) io.document(logDocument(record));
-      else if (flags.dmesg) io.write(formatVmcoreDmesg(record));
-      else io.print(formatLogLine(record, { bootTimeSeconds, showLevel: flags.showLevel }));
-    });
-    return report(end, io);
+    const dump = openDumpFile(path);
+    try {
+      const kernel = openKernel(dump.vmcore);
+      const bootTimeSeconds = flags.dates && !io.json ? getBootTime(kernel, dump.vmcore, io) : undefined;
+      const end = walkRecords(kernel, (record) => {
+        if (!levels.has(record.level)) return;
+        if (io.json) io.document(logDocument(record));
+        else if (flags.dmesg) io.write(formatVmcoreDmesg(record));
+        else io.print(formatLogLine(record, { bootTimeSeconds, showLevel: flags.showLevel }));
+      });
+      return report(end, io);
+    } finally {
+      dump.close();
+    }
   },
 });
 

@@ -2,12 +2,10 @@
 
 import { NoDataError, UnsupportedError, UsageError } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
-import { openVmcore } from '../../format/open.ts';
-import { nodeCodecs, nodeCrc32 } from '../../host/codecs.ts';
-import { openFileSource } from '../../host/file-source.ts';
 import { missingReason } from '../../kernel/memory.ts';
 import { type Kernel, openKernel } from '../../kernel/open.ts';
 import { EXIT, formatError, formatErrorDocument } from '../errors.ts';
+import { openDumpFile } from '../open-dump.ts';
 import type { Io } from '../output.ts';
 import { defineVerb, flag, parseInteger, parseSize } from '../verb.ts';
 
@@ -45,9 +43,12 @@ decimal. LENGTH is decimal, 0x…, or with K, M, G. Reading stops at the first b
         'SPLIT_SET',
         `reading ${paths.length} files as one dump: split dumps are not read yet`,
       );
-    const source = openFileSource(paths[0] ?? '');
-    const kernel = openKernel(openVmcore(source, { codecs: nodeCodecs(), crc: nodeCrc32 }));
-    return copyMemory(kernel, { address, length, ...flags }, io);
+    const dump = openDumpFile(paths[0] ?? '');
+    try {
+      return copyMemory(openKernel(dump.vmcore), { address, length, ...flags }, io);
+    } finally {
+      dump.close();
+    }
   },
 });
 

@@ -6,7 +6,7 @@ import { hex } from '../../base/hex.ts';
 import type { VirtualSegment } from '../../format/vmcore.ts';
 import type { Mapping } from '../memory.ts';
 import type { Vmcoreinfo } from '../vmcoreinfo.ts';
-import type { AddressSpace, AddressSpaceFacts, Arch, TablePage } from './arch.ts';
+import type { AddressSpace, AddressSpaceFacts, Arch, TablePage, VirtualRange } from './arch.ts';
 import { type Leaf, X86PageTables } from './x86-64-tables.ts';
 
 /** `__START_KERNEL_map`: where the image is linked, whatever KASLR does. Source: `arch/x86/include/asm/page_64_types.h`. */
@@ -32,7 +32,8 @@ class X86AddressSpace implements AddressSpace {
   readonly physBase: number | undefined;
   readonly regions: AddressSpace['regions'];
   readonly #tables: X86PageTables;
-  readonly #image: { readonly start: bigint; readonly end: bigint } | undefined;
+  readonly #vmcoreinfo: Vmcoreinfo;
+  #image: VirtualRange | undefined;
   readonly #segments: readonly VirtualSegment[];
   readonly #cache = new Map<bigint, Leaf>();
 
@@ -41,7 +42,7 @@ class X86AddressSpace implements AddressSpace {
     const levels = vmcoreinfo.number('pgtable_l5_enabled') === 1n ? 5 : 4;
     this.#tables = new X86PageTables(facts.physical, levels, vmcoreinfo.number('sme_mask') ?? 0n);
     this.#segments = (facts.segments ?? []).filter((segment) => segment.vaddr >= KERNEL_HALF && segment.size > 0);
-    this.#image = findImageRange(vmcoreinfo);
+    this.#vmcoreinfo = vmcoreinfo;
     this.physBase = findPhysBase(vmcoreinfo, facts.headerPhysBase, this.#segments);
     this.kernelRoot = this.#findRoot(vmcoreinfo);
     const imageSize = vmcoreinfo.number('KERNEL_IMAGE_SIZE') ?? KERNEL_IMAGE_SIZE_DEFAULT;
@@ -83,6 +84,7 @@ class X86AddressSpace implements AddressSpace {
   }
 
   #linear(vaddr: bigint): Mapping | undefined {
+    this.#image ??= findImageRange(this.#vmcoreinfo, this.regions.image);
     if (this.#image && this.physBase !== undefined && vaddr >= this.#image.start && vaddr < this.#image.end) {
       const paddr = Number(vaddr - START_KERNEL_MAP) + this.physBase;
       if (paddr >= 0) return { paddr, length: Number(this.#image.end - vaddr) };
@@ -130,15 +132,13 @@ function findPhysBase(
 }
 
 /** Pages that certainly belong to the image: from the lowest to the highest symbol that vmcoreinfo places in it. */
-function findImageRange(vmcoreinfo: Vmcoreinfo): { start: bigint; end: bigint } | undefined {
-  const size = vmcoreinfo.number('KERNEL_IMAGE_SIZE') ?? KERNEL_IMAGE_SIZE_DEFAULT;
-  const windowEnd = BigInt.asUintN(64, START_KERNEL_MAP + size) || MASK64;
+function findImageRange(vmcoreinfo: Vmcoreinfo, window: VirtualRange): VirtualRange | undefined {
   let start: bigint | undefined;
   let end = 0n;
   for (const [key] of vmcoreinfo.entries()) {
     if (!key.startsWith('SYMBOL(')) continue;
     const address = vmcoreinfo.symbol(key.slice('SYMBOL('.length, -1));
-    if (address === undefined || address < START_KERNEL_MAP || address >= windowEnd) continue;
+    if (address === undefined || address < window.start || address >= window.end) continue;
     if (start === undefined || address < start) start = address;
     if (address > end) end = address;
   }
