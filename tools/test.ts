@@ -27,7 +27,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     files: ['src/**/*.test.ts', 'test/**/*.test.ts', 'tools/**/*.test.ts'],
     except: ['test/e2e/**', 'test/corpus/**'],
     concurrency: availableParallelism(),
-    timeoutMs: 300_000,
+    timeoutMs: 600_000,
   },
   lab: { files: ['test/e2e/**/*.test.ts'], except: [], concurrency: 1, timeoutMs: 1_200_000 },
   corpus: { files: ['test/corpus/**/*.test.ts'], except: [], concurrency: 1, timeoutMs: 600_000 },
