@@ -54,6 +54,14 @@ export class IndexRefs {
     return this.#pass[i] as number;
   }
 
+  /** A copy that grows on its own. */
+  clone(): IndexRefs {
+    const copy = new IndexRefs();
+    for (let i = 0; i < this.#length; i++)
+      copy.push(this.offset(i), this.firstPfn(i), this.lastPfn(i), this.count(i), this.pass(i));
+    return copy;
+  }
+
   #grow(): void {
     const length = Math.min(2 * this.#offset.length, LOG_LIMITS.indexRefs);
     const columns = [new Float64Array(length), new Float64Array(length), new Float64Array(length)] as const;

@@ -194,6 +194,40 @@ test('a page that was torn in the last chunk ends the log before it, when loose 
   }
 });
 
+test('an index behind a torn chunk is forgotten with it, whichever base the walk had', () => {
+  const { builder, at, first } = wholeLog();
+  builder.blockZero(first.bitmap1);
+  builder.image.fill(0, at.generation2);
+  const whole = recover(builder, { prove: 'pages' });
+  assert.equal(whole.indexes.length, 2);
+  builder.image[at.chunk2! + 4096 + 5]! ^= 1;
+  const cut = recover(builder, { prove: 'pages' });
+  assert.equal(cut.end, at.chunk2);
+  assert.equal(cut.indexes.length, 1);
+  builder.image.fill(0, at.index1);
+  const loose = recover(builder, { prove: 'loose' });
+  assert.equal(loose.end, at.chunk2);
+  assert.equal(loose.indexes.length, 1);
+  assert.equal(loose.generation?.record.indexes.length, 1);
+});
+
+test('a chunk of another pass behind an index, torn: the index stays', () => {
+  const builder = new DeviceBuilder();
+  builder.start();
+  builder.chunk(0, pagesOf(0, 8));
+  const first = builder.generation();
+  builder.blockZero(first.bitmap1);
+  builder.chunk(1, pagesOf(8, 16));
+  builder.index(1);
+  const torn = builder.chunk(1, pagesOf(16, 20));
+  builder.image.fill(0, builder.end - 4096, builder.end);
+  const state = recover(builder, { prove: 'loose' });
+  assert.equal(state.end, torn);
+  assert.equal(state.indexes.length, 1);
+  assert.equal(state.generation?.record.indexes.length, 0);
+  assert.deepEqual(state.passes[1], { stored: 8, indexes: 1, lastPfn: 15 });
+});
+
 test('pages under an index are proved when all are', () => {
   const builder = new DeviceBuilder();
   builder.start();

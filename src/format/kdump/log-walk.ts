@@ -78,7 +78,8 @@ export class LogWalk {
     const { header, record } = generation;
     this.generation = generation;
     this.#foundBy = foundBy;
-    this.#indexes = record.indexes;
+    // What the walk adds must not grow the generation's own directory: it may be walked again.
+    this.#indexes = record.indexes.clone();
     this.#indexesInGeneration = record.indexes.length;
     this.#loose.clear();
     this.#chunksBehind = 0;
