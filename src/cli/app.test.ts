@@ -187,7 +187,8 @@ test('the nearest verb', () => {
 });
 
 test('every verb of the table is what its file says, and can be asked for help', async () => {
-  for (const [name, entry] of Object.entries(VERBS)) {
+  const entries: VerbEntries = VERBS;
+  for (const [name, entry] of Object.entries(entries)) {
     const { verb } = await entry.load();
     assert.equal(verb.name, name);
     assert.ok(verb.text.trim().length > 0 && verb.examples.length > 0, name);
