@@ -7,6 +7,7 @@ import type { Range } from '../../base/ranges.ts';
 import type { ByteSink } from '../../base/sink.ts';
 import { CODEC_FLAG } from '../../codec/codec.ts';
 import type { StoredPage, Utsname } from '../vmcore.ts';
+import { BitmapCursor } from './bitmap-cursor.ts';
 import {
   bitmapBytes,
   DUMP_LEVEL_ZERO,
@@ -52,8 +53,6 @@ export interface KdumpSummary {
   readonly zero: number;
 }
 
-/** Window of a bitmap: 512 Ki pages. */
-const BITMAP_WINDOW = 65536;
 /** Window of the descriptors: 48 KiB. */
 const DESCRIPTORS_WINDOW = 2048;
 /** Page data goes out in transfers of this size. */
@@ -80,9 +79,7 @@ export class KdumpWriter {
   readonly #sink: ByteSink;
   #plan: KdumpPlan | undefined;
   #places: Places | undefined;
-  readonly #bitmap = new Uint8Array(BITMAP_WINDOW);
-  /** Which window of bitmap 2 is being filled. */
-  #bitmapWindow = 0;
+  #bitmap2: BitmapCursor | undefined;
   readonly #descriptors = new Uint8Array(DESCRIPTORS_WINDOW * PAGE_DESC.size);
   readonly #descriptorView = new DataView(this.#descriptors.buffer);
   readonly #data = new Uint8Array(DATA_WINDOW);
@@ -106,7 +103,7 @@ export class KdumpWriter {
     this.#places = placeParts(plan);
     this.#dataFlushed = this.#places.data;
     this.#writeSubHeader(plan);
-    this.#writePresent(plan, this.#places);
+    this.#bitmap2 = this.#writePresent(plan, this.#places);
     this.#sink.write(new Uint8Array(plan.pageSize), this.#places.zeroPage);
   }
 
@@ -117,12 +114,12 @@ export class KdumpWriter {
    * @param bytes the stored bytes, at least `page.length`; copied.
    */
   appendPage(pfn: number, page: StoredPage, bytes: Uint8Array): void {
-    const { plan, places } = this.#started();
+    const { plan, places, bitmap2 } = this.#started();
     this.#checkPage(plan, pfn, page);
     const offset = page.length === 0 ? places.zeroPage : this.#dataFlushed + this.#dataUsed;
     if (page.length > 0) this.#putData(bytes, page.length);
     else this.#zero++;
-    this.#putBit(pfn, places);
+    bitmap2.set(pfn, pfn + 1);
     const at = (this.#stored % DESCRIPTORS_WINDOW) * PAGE_DESC.size;
     const length = page.length || plan.pageSize;
     const proven = page.checksum !== undefined;
@@ -138,18 +135,19 @@ export class KdumpWriter {
    * @param options.incomplete sets the status bit that tells other tools that pages are missing.
    */
   finish(options: { readonly incomplete: boolean }): KdumpSummary {
-    const { plan, places } = this.#started();
+    const { plan, places, bitmap2 } = this.#started();
     this.#flushData();
     this.#flushDescriptors(this.#stored % DESCRIPTORS_WINDOW);
-    this.#flushBitmap(places);
+    bitmap2.end();
     this.#writeHeader(plan, places, options.incomplete);
     this.#sink.flush();
     return { size: this.#dataFlushed, stored: this.#stored, zero: this.#zero };
   }
 
-  #started(): { plan: KdumpPlan; places: Places } {
-    assert(this.#plan !== undefined && this.#places !== undefined, 'a KdumpWriter is started first', {});
-    return { plan: this.#plan, places: this.#places };
+  #started(): { plan: KdumpPlan; places: Places; bitmap2: BitmapCursor } {
+    const [plan, places, bitmap2] = [this.#plan, this.#places, this.#bitmap2];
+    assert(plan !== undefined && places !== undefined && bitmap2 !== undefined, 'a KdumpWriter is started first', {});
+    return { plan, places, bitmap2 };
   }
 
   #checkPage(plan: KdumpPlan, pfn: number, page: StoredPage): void {
@@ -186,46 +184,17 @@ export class KdumpWriter {
     this.#sink.write(this.#descriptors.subarray(0, count * PAGE_DESC.size), at);
   }
 
-  #putBit(pfn: number, places: Places): void {
-    const window = Math.floor(pfn / (8 * BITMAP_WINDOW));
-    if (window !== this.#bitmapWindow) {
-      this.#flushBitmap(places);
-      this.#bitmapWindow = window;
-    }
-    const bit = pfn % (8 * BITMAP_WINDOW);
-    this.#bitmap[bit >>> 3]! |= 1 << (bit & 7);
-  }
-
-  /** The current window of bitmap 2; windows without a bit are gaps, which read as zeros. */
-  #flushBitmap(places: Places): void {
-    const start = this.#bitmapWindow * BITMAP_WINDOW;
-    const length = Math.min(BITMAP_WINDOW, places.bitmapBytes - start);
-    this.#sink.write(this.#bitmap.subarray(0, length), places.bitmap2 + start);
-    this.#bitmap.fill(0);
-  }
-
-  #writePresent(plan: KdumpPlan, places: Places): void {
-    let window = 0;
-    const flush = (next: number): void => {
-      const start = window * BITMAP_WINDOW;
-      const length = Math.min(BITMAP_WINDOW, places.bitmapBytes - start);
-      this.#sink.write(this.#bitmap.subarray(0, length), places.bitmap1 + start);
-      this.#bitmap.fill(0);
-      window = next;
-    };
+  /** Writes bitmap 1 and hands its window on to bitmap 2. */
+  #writePresent(plan: KdumpPlan, places: Places): BitmapCursor {
+    const cursor = new BitmapCursor(this.#sink, places.bitmap1, places.bitmapBytes);
     let end = 0;
     for (const range of plan.present) {
       assert(range.start >= end && range.end <= plan.maxMapnr, 'ranges of present pages ascend', { ...range });
       end = range.end;
-      for (let pfn = range.start; pfn < range.end; ) {
-        const at = Math.floor(pfn / (8 * BITMAP_WINDOW));
-        if (at !== window) flush(at);
-        const stop = Math.min(range.end, (at + 1) * 8 * BITMAP_WINDOW);
-        setBits(this.#bitmap, pfn % (8 * BITMAP_WINDOW), stop - pfn);
-        pfn = stop;
-      }
+      cursor.set(range.start, range.end);
     }
-    flush(0);
+    cursor.end();
+    return cursor.moveTo(places.bitmap2);
   }
 
   #writeSubHeader(plan: KdumpPlan): void {
@@ -275,17 +244,4 @@ function placeParts(plan: Pick<KdumpPlan, 'pageSize' | 'maxMapnr' | 'storedMax' 
   const descriptors = bitmap1 + 2 * bytes;
   const zeroPage = roundUp(descriptors + plan.storedMax * PAGE_DESC.size, pageSize);
   return { bitmap1, bitmap2: bitmap1 + bytes, bitmapBytes: bytes, descriptors, zeroPage, data: zeroPage + pageSize };
-}
-
-/** Sets `count` bits from bit `first` on, least significant first. */
-function setBits(bytes: Uint8Array, first: number, count: number): void {
-  let bit = first;
-  const end = first + count;
-  for (; bit < end && (bit & 7) !== 0; bit++) bytes[bit >>> 3]! |= 1 << (bit & 7);
-  const wholeEnd = end - (end & 7);
-  if (bit < wholeEnd) {
-    bytes.fill(0xff, bit >>> 3, wholeEnd >>> 3);
-    bit = wholeEnd;
-  }
-  for (; bit < end; bit++) bytes[bit >>> 3]! |= 1 << (bit & 7);
 }
