@@ -1,7 +1,7 @@
 /** Writes a KDUMP version 6 file in classic order, metadata first, from pages that come once, in ascending order. */
 
 import { roundUp } from '../../base/cursor.ts';
-import { assert } from '../../base/errors.ts';
+import { AssertionError, assert } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import type { Range } from '../../base/ranges.ts';
 import type { ByteSink } from '../../base/sink.ts';
@@ -68,6 +68,13 @@ interface Places {
   readonly data: number;
 }
 
+/** What a started writer works on. */
+interface Job {
+  readonly plan: KdumpPlan;
+  readonly places: Places;
+  readonly bitmap2: BitmapCursor;
+}
+
 /**
  * The writer: `start`, `appendPage` for each page, `finish`. Use one for one file.
  *
@@ -77,9 +84,7 @@ interface Places {
  */
 export class KdumpWriter {
   readonly #sink: ByteSink;
-  #plan: KdumpPlan | undefined;
-  #places: Places | undefined;
-  #bitmap2: BitmapCursor | undefined;
+  #job: Job | undefined;
   readonly #descriptors = new Uint8Array(DESCRIPTORS_WINDOW * PAGE_DESC.size);
   readonly #descriptorView = new DataView(this.#descriptors.buffer);
   readonly #data = new Uint8Array(DATA_WINDOW);
@@ -97,14 +102,13 @@ export class KdumpWriter {
 
   /** Writes sub header, notes, bitmap 1 and the shared zero page. */
   start(plan: KdumpPlan): void {
-    assert(this.#plan === undefined, 'a KdumpWriter writes one file', {});
+    assert(this.#job === undefined, 'a KdumpWriter writes one file', {});
     assert((plan.dumpLevel & DUMP_LEVEL_ZERO) !== 0, 'zero pages share one stored page', { dumpLevel: plan.dumpLevel });
-    this.#plan = plan;
-    this.#places = placeParts(plan);
-    this.#dataFlushed = this.#places.data;
+    const places = placeParts(plan);
+    this.#dataFlushed = places.data;
     this.#writeSubHeader(plan);
-    this.#bitmap2 = this.#writePresent(plan, this.#places);
-    this.#sink.write(new Uint8Array(plan.pageSize), this.#places.zeroPage);
+    this.#job = { plan, places, bitmap2: this.#writePresent(plan, places) };
+    this.#sink.write(new Uint8Array(plan.pageSize), places.zeroPage);
   }
 
   /**
@@ -144,16 +148,17 @@ export class KdumpWriter {
     return { size: this.#dataFlushed, stored: this.#stored, zero: this.#zero };
   }
 
-  #started(): { plan: KdumpPlan; places: Places; bitmap2: BitmapCursor } {
-    const [plan, places, bitmap2] = [this.#plan, this.#places, this.#bitmap2];
-    assert(plan !== undefined && places !== undefined && bitmap2 !== undefined, 'a KdumpWriter is started first', {});
-    return { plan, places, bitmap2 };
+  #started(): Job {
+    if (this.#job === undefined) throw new AssertionError('KDUMP_WRITER', 'a KdumpWriter is started first');
+    return this.#job;
   }
 
+  /** No message is made for a page that is right. */
   #checkPage(plan: KdumpPlan, pfn: number, page: StoredPage): void {
     const fits = page.length <= plan.pageSize && (page.flags !== CODEC_FLAG.raw || page.length % plan.pageSize === 0);
-    assert(
-      pfn > this.#lastPfn && pfn < plan.maxMapnr && this.#stored < plan.storedMax && fits,
+    if (pfn > this.#lastPfn && pfn < plan.maxMapnr && this.#stored < plan.storedMax && fits) return;
+    throw new AssertionError(
+      'KDUMP_WRITER',
       `page ${hex(pfn)} of ${page.length} bytes after page ${hex(this.#lastPfn)}, ${this.#stored} of ${plan.storedMax}`,
       { pfn, length: page.length, flags: page.flags },
     );
