@@ -32,7 +32,7 @@ export interface ThreadedOptions {
 export const DEADLINE_MS = 25_000;
 
 /** Measured: with four, neighbours are written 2 MiB at once while the engine fills the other two. */
-export const SLOTS = 4;
+export const SLOTS = 2;
 
 const WAIT_SLICE_MS = 1000;
 /** Discards are asked for in pieces, so that each has its own deadline. */

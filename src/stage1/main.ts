@@ -14,7 +14,7 @@ import { parseUuid } from '../base/hex.ts';
 import { type CaptureResult, capture } from '../capture/capture.ts';
 import { examineMachine } from '../capture/machine-facts.ts';
 import { openVmcoreMachine } from '../capture/vmcore-machine.ts';
-import { CODEC_FLAG } from '../codec/codec.ts';
+import { CODEC_FLAG, codecTable } from '../codec/codec.ts';
 import { readBootId } from '../host/boot-id.ts';
 import { systemClock } from '../host/clock.ts';
 import { nodeCodecs, nodeCrc32 } from '../host/codecs.ts';
@@ -34,7 +34,8 @@ function run(config: Stage1Config, files: RunFiles, say: Say): CaptureResult {
   for (const remark of remarks) say(remark);
   say(`dead kernel: ${facts.utsname.release || 'unknown'} on ${facts.utsname.nodename || 'unknown'}`);
   const beat = (): void => files.beat();
-  const codecs = nodeCodecs();
+  // What this boot wrote, it wrote with the codec of this configuration: no other is needed, and each takes megabytes.
+  const codecs = config.compress === 'none' ? codecTable([]) : nodeCodecs();
   const codec = config.compress === 'none' ? undefined : codecs.get(CODEC_FLAG[config.compress]);
   const bootId = readBootId();
   return capture({

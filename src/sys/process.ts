@@ -1,15 +1,11 @@
-/** The process itself: its memory locked, and an end that waits for nothing. */
+/**
+ * An end of the process that waits for nothing.
+ *
+ * There is no `mlockall` here: V8 gives pages back with madvise(MADV_DONTNEED), which fails on locked memory, and ends the process.
+ * The capture kernel has no swap, so nothing of ours leaves memory but pages of files.
+ */
 
 import { nativeCalls } from './native.ts';
-
-/** Source: Linux `include/uapi/asm-generic/mman.h`. */
-const MCL_CURRENT = 1;
-const MCL_ONFAULT = 4;
-
-/** Keeps what is in memory there: no page of ours is dropped once it was touched. False where that cannot be asked. */
-export function lockMemory(): boolean {
-  return nativeCalls()?.mlockall(MCL_CURRENT | MCL_ONFAULT) === 0;
-}
 
 /**
  * Ends the process at once: no exit handlers, and no joining of a thread that a dead disk holds in the kernel, for which
