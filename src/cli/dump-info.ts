@@ -24,6 +24,8 @@ export interface DumpInfo {
   readonly nodename?: string;
   readonly panic?: PanicFacts;
   readonly crashTime?: number;
+  /** `header`: the dump's own date, which is when it was taken; the kernel did not say when it crashed. */
+  readonly crashTimeFrom?: 'CRASHTIME' | 'header';
   readonly bootTime?: number;
   readonly cpus: number;
   /** CPUs that were online and left no registers; absent where that cannot be told. */
@@ -114,6 +116,7 @@ function readUtsname(vmcore: Vmcore, kernel: Kernel): Utsname | undefined {
 interface End {
   readonly panic: PanicFacts | undefined;
   readonly crashTime: number | undefined;
+  readonly crashTimeFrom: DumpInfo['crashTimeFrom'] | undefined;
   readonly bootTime: number | undefined;
 }
 
@@ -132,6 +135,7 @@ function end(vmcore: Vmcore, kernel: Kernel, problems: string[]): End {
   return {
     panic: finder.find(),
     crashTime: times.crashTimeSeconds ?? date,
+    crashTimeFrom: times.crashTimeSeconds !== undefined ? 'CRASHTIME' : date === undefined ? undefined : 'header',
     bootTime: times.bootTimeSeconds,
   };
 }

@@ -50,7 +50,10 @@ export function formatInfo(info: DumpInfo, fileSize: number): Row[] {
     optional('host', info.nodename),
     optional('panic', info.panic?.message),
     optional('', formatWhere(info)),
-    optional('crashed', info.crashTime === undefined ? undefined : formatDate(info.crashTime)),
+    optional(
+      info.crashTimeFrom === 'header' ? 'dumped' : 'crashed',
+      info.crashTime === undefined ? undefined : formatDate(info.crashTime),
+    ),
     optional('booted', info.bootTime === undefined ? undefined : formatDate(info.bootTime)),
     ['CPUs', formatCpus(info)],
     ['memory', formatPages(info, info.pages.present, `to pfn 0x${info.pages.maxPfn.toString(16)}`)],
