@@ -3,7 +3,7 @@
 import type { Crc32 } from '../../base/crc32.ts';
 import type { ByteSource } from '../../base/source.ts';
 import { TableWindows } from '../windows.ts';
-import { INDEX_ENTRY, RECORD } from './log-layout.ts';
+import { INDEX_ENTRY, PAGE_PROOF, RECORD } from './log-layout.ts';
 import { EntryMerge, indexRun, looseRun } from './log-merge.ts';
 import type { LogState } from './log-reader.ts';
 import type { IndexEntries } from './log-records.ts';
@@ -20,6 +20,8 @@ export interface PageEntry {
   readonly storedLength: number;
   readonly flags: number;
   readonly checksum: number;
+  /** Low 32 bits of the pfn, as the descriptor keeps them beside the checksum. */
+  readonly proofPfn: number;
 }
 
 /** The pages of one pass behind the generation. */
@@ -120,6 +122,7 @@ function findLoose(entries: IndexEntries, pfn: number): PageEntry | undefined {
     storedLength: entries.storedLength(i),
     flags: entries.flags(i),
     checksum: entries.checksum(i),
+    proofPfn: entries.proofPfn(i),
   };
 }
 
@@ -154,6 +157,7 @@ export function decodeEntry(bytes: Uint8Array, at: number): PageEntry {
     fileOffset: u32(INDEX_ENTRY.fileOffset + 4) * 2 ** 32 + u32(INDEX_ENTRY.fileOffset),
     storedLength: u32(INDEX_ENTRY.storedLength),
     flags: u32(INDEX_ENTRY.flags),
-    checksum: u32(INDEX_ENTRY.proof),
+    checksum: u32(INDEX_ENTRY.proof + PAGE_PROOF.checksum),
+    proofPfn: u32(INDEX_ENTRY.proof + PAGE_PROOF.pfn),
   };
 }

@@ -105,7 +105,7 @@ export class DeviceVmcore implements DeviceDump {
     const covered = this.#coveredPresence(pfn);
     if (covered === 'stored' || covered === 'zero' || this.#newer.isEmpty || covered === 'absent') return covered;
     const entry = this.#newer.find(pfn);
-    return entry ? this.#entryPresence(entry) : covered;
+    return entry ? this.#entryPresence(pfn, entry) : covered;
   }
 
   readPage(pfn: Pfn, target: Uint8Array): void {
@@ -115,7 +115,7 @@ export class DeviceVmcore implements DeviceDump {
       return;
     }
     const page = target.length === this.pageSize ? target : target.subarray(0, this.pageSize);
-    if (this.#entryPresence(entry) === 'zero') {
+    if (this.#entryPresence(pfn, entry) === 'zero') {
       page.fill(0);
       return;
     }
@@ -133,7 +133,7 @@ export class DeviceVmcore implements DeviceDump {
       if (!this.#covered) throw this.#noData(pfn);
       return this.#covered.readStored(pfn, target);
     }
-    if (this.#entryPresence(entry) === 'zero') return { flags: 0, length: 0, checksum: entry.checksum };
+    if (this.#entryPresence(pfn, entry) === 'zero') return { flags: 0, length: 0, checksum: entry.checksum };
     this.#readEntry(pfn, entry, target);
     return { flags: entry.flags, length: entry.storedLength, checksum: entry.checksum };
   }
@@ -148,7 +148,7 @@ export class DeviceVmcore implements DeviceDump {
         for (; more && newer.pfn < run.end; more = newer.next()) {
           if (newer.pfn < at) continue;
           yield* join.add(at, newer.pfn, run.presence);
-          yield* join.add(newer.pfn, newer.pfn + 1, this.#entryPresence(decodeEntry(newer.bytes, newer.at)));
+          yield* join.add(newer.pfn, newer.pfn + 1, this.#entryPresence(newer.pfn, decodeEntry(newer.bytes, newer.at)));
           at = newer.pfn + 1;
         }
       }
@@ -169,7 +169,7 @@ export class DeviceVmcore implements DeviceDump {
     const newer = this.#newer.merge(0);
     while (newer.next()) {
       const entry = decodeEntry(newer.bytes, newer.at);
-      const presence = this.#entryPresence(entry);
+      const presence = this.#entryPresence(newer.pfn, entry);
       if (presence === 'hole') continue;
       stored++;
       if (presence === 'zero') zero++;
@@ -203,7 +203,9 @@ export class DeviceVmcore implements DeviceDump {
     return covered === 'hole' || covered === 'excluded' ? this.#newer.find(pfn) : undefined;
   }
 
-  #entryPresence(entry: PageEntry): 'stored' | 'zero' | 'hole' {
+  /** A descriptor of another page, or one that leads out of the log, gives nothing. */
+  #entryPresence(pfn: number, entry: PageEntry): 'stored' | 'zero' | 'hole' {
+    if (entry.proofPfn !== pfn % 2 ** 32) return 'hole';
     const { fileOffset, storedLength, flags, checksum } = entry;
     const shared = fileOffset === 2 * this.pageSize && flags === CODEC_FLAG.raw && storedLength === this.pageSize;
     if (shared) return checksum === this.#zeroChecksum ? 'zero' : 'hole';
@@ -217,7 +219,7 @@ export class DeviceVmcore implements DeviceDump {
   }
 
   #readEntry(pfn: number, entry: PageEntry, target: Uint8Array): Uint8Array {
-    if (this.#entryPresence(entry) !== 'stored')
+    if (this.#entryPresence(pfn, entry) !== 'stored')
       throw new FormatError(
         'PAGE_ENTRY',
         `page ${hex(pfn)} of ${this.name}: its index entry names ${entry.storedLength} bytes at offset ${hex(entry.fileOffset)}`,

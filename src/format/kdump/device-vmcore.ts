@@ -23,9 +23,14 @@ export interface DeviceDumpOptions {
   readonly crc?: Crc32;
   /** Prove bitmaps and descriptors of the newest generation at once; reads all of them. Pages are proved when read. */
   readonly verify?: boolean;
+  /** Records behind the newest generation that are walked one by one before index records alone are looked at. */
+  readonly jumpAfter?: number;
   /** Called now and then while the log is walked. */
   readonly served?: () => void;
 }
+
+/** Chunk heads of some 4 GiB of raw pages: a second on a disk that seeks in 0.2 ms. */
+const JUMP_AFTER = 4096;
 
 /** A dump on a device. */
 export interface DeviceDump extends Vmcore {
@@ -60,6 +65,7 @@ export function openDeviceDump(place: DumpDevice | ByteSource, options: DeviceDu
     crc,
     codecs: options.codecs,
     verify: options.verify === true,
+    jumpAfter: options.jumpAfter ?? JUMP_AFTER,
     ...(options.served && { served: options.served }),
   });
   if (!holdsDump(log)) throw noDump(device.name, label, log);

@@ -159,6 +159,11 @@ export class IndexEntries {
   checksum(i: number): number {
     return this.#view.getUint32(i * INDEX_ENTRY.size + INDEX_ENTRY.proof + PAGE_PROOF.checksum, true);
   }
+
+  /** Low 32 bits of the pfn that the descriptor is for. */
+  proofPfn(i: number): number {
+    return this.#view.getUint32(i * INDEX_ENTRY.size + INDEX_ENTRY.proof + PAGE_PROOF.pfn, true);
+  }
 }
 
 /** Pfns lie below this. */

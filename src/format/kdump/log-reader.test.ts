@@ -228,6 +228,58 @@ test('a chunk of another pass behind an index, torn: the index stays', () => {
   assert.deepEqual(state.passes[1], { stored: 8, indexes: 1, lastPfn: 15 });
 });
 
+test('a long log is not walked chunk by chunk: its index records say what is there', () => {
+  for (const withGeneration of [true, false]) {
+    const builder = longLog(withGeneration);
+    let reads = 0;
+    const counted = { ...bytesSource(builder.image), readInto: counting(builder.image, () => reads++) };
+    const walked = recoverLog(counted, scopeOf(builder));
+    const walkReads = reads;
+    reads = 0;
+    const jumped = recoverLog(counted, scopeOf(builder), { jumpAfter: 8 });
+    assert.equal(walked.jumped, false);
+    assert.equal(jumped.jumped, true);
+    assert.ok(reads < walkReads / 3, `${reads} reads, ${walkReads} to walk`);
+    assert.deepEqual(jumped.passes, walked.passes);
+    assert.equal(jumped.pagesBehind, walked.pagesBehind);
+    assert.equal(jumped.end, walked.end);
+    assert.equal(jumped.endReason, walked.endReason);
+    assert.equal(jumped.loose.count, walked.loose.count);
+    assert.equal(jumped.indexes.length, walked.indexes.length);
+    for (let i = 0; i < walked.indexes.length; i++) assert.equal(jumped.indexes.offset(i), walked.indexes.offset(i));
+  }
+});
+
+/** 160 MiB of chunks with four pages each, an index for each 200. */
+function longLog(withGeneration: boolean): DeviceBuilder {
+  const builder = new DeviceBuilder({
+    size: 192 << 20,
+    ranges: [[0, 60_000]],
+    passes: [{ name: 'rest', planned: 60_000 }],
+  });
+  builder.start();
+  const page = new Uint8Array(4096).fill(7);
+  if (withGeneration) builder.chunk(0, [{ pfn: 0, bytes: page }]);
+  if (withGeneration) builder.index(0);
+  if (withGeneration) builder.blockZero(builder.generation().bitmap1);
+  for (let pfn = 1; builder.end < 160 << 20; pfn += 4) {
+    builder.chunk(
+      0,
+      [0, 1, 2, 3].map((i) => ({ pfn: pfn + i, bytes: page })),
+    );
+    if (pfn % 800 === 1) builder.index(0);
+  }
+  return builder;
+}
+
+function counting(image: Uint8Array, count: () => void) {
+  const { readInto } = bytesSource(image);
+  return (target: Uint8Array, offset: number): number => {
+    count();
+    return readInto(target, offset);
+  };
+}
+
 test('pages under an index are proved when all are', () => {
   const builder = new DeviceBuilder();
   builder.start();

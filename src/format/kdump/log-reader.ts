@@ -44,6 +44,11 @@ export interface RecoverOptions {
   readonly prove?: ProofDepth;
   /** Prove bitmaps and descriptors of the newest generation too when block 0 named it. Reads all of them. */
   readonly verify?: boolean;
+  /**
+   * Records that are walked before the rest is reached by its index records alone, without looking at the chunks between;
+   * default all are walked. For looking at a dump: a page that is not there then shows only when it is read.
+   */
+  readonly jumpAfter?: number;
   /** Called now and then in long walks. */
   readonly served?: () => void;
 }
@@ -86,7 +91,7 @@ export interface LogState {
   readonly loose: LooseEntries;
   /** By index into the pass table; as many as the start record or the generation names. */
   readonly passes: readonly PassProgress[];
-  /** Good chunks behind the newest generation, and pages in them. */
+  /** Chunks behind the newest generation that were looked at, and all pages behind it. */
   readonly chunksBehind: number;
   readonly pagesBehind: number;
   /** The last good record; absent where there is none. */
@@ -96,6 +101,8 @@ export interface LogState {
   /** Offsets of the last good records of these kinds, 0 = none, for the headers of what follows. */
   readonly previousGeneration: number;
   readonly previousIndex: number;
+  /** Chunks behind the generation were not looked at: the index records that cover them were. */
+  readonly jumped: boolean;
   /** Why the records end there; absent at a generation marked last. */
   readonly endReason: string | undefined;
   readonly damage: readonly LogDamage[];

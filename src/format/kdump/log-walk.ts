@@ -14,6 +14,7 @@ import {
   readAround,
   readGeneration,
 } from './log-io.ts';
+import { collectIndexes, findFarRecord } from './log-jump.ts';
 import { CODEC_ZERO, GENERATION_LISTS_MAX, GEOMETRY, LOG_LIMITS, RECORD } from './log-layout.ts';
 import { LooseEntries } from './log-loose.ts';
 import type { LogDamage, LogState, PassProgress, RecoverOptions } from './log-reader.ts';
@@ -59,6 +60,9 @@ export class LogWalk {
   #alignment: number = GEOMETRY.recordAlignMin;
   #page = new Uint8Array(0);
   #visited = 0;
+  /** Records taken since the walk began. */
+  #walked = 0;
+  #jumped = false;
   #stop: { readonly offset: number; readonly problem: string } | undefined;
 
   constructor(
@@ -84,6 +88,7 @@ export class LogWalk {
     this.#loose.clear();
     this.#chunksBehind = 0;
     this.#pagesBehind = 0;
+    this.#jumped = false;
     this.#passes.length = 0;
     for (const row of record.passes)
       this.#passes.push({ stored: row.stored, indexes: row.indexes, lastPfn: undefined });
@@ -159,6 +164,7 @@ export class LogWalk {
       previousGeneration: this.#previousGeneration,
       previousIndex: this.#previousIndex,
       endReason: this.generation?.header.last ? undefined : this.#endReason,
+      jumped: this.#jumped,
       damage: this.#damage,
       pageSize: this.#pageSize,
       alignment: this.#alignment,
@@ -184,7 +190,43 @@ export class LogWalk {
         return;
       }
       if (probe.header.last) return;
+      if (++this.#walked === this.#options.jumpAfter) this.#jump(probe.header);
     }
+  }
+
+  /**
+   * Looks only at the index records of what lies ahead. Their lists are proved; the chunks that they cover are not looked
+   * at, and a page among them that is not there shows when it is read.
+   */
+  #jump(from: RecordHeader): void {
+    const far = findFarRecord(this.#reader, from);
+    if (!far || far.previousGeneration > this.#previousGeneration) return;
+    for (const header of collectIndexes(this.#reader, from, far) ?? []) {
+      const loose = this.#loose.countOf(header.pass);
+      const pass = this.#progress(header.pass);
+      const first = this.#loose.span(header.pass)?.first ?? (pass.lastPfn ?? -1) + 1;
+      if (header.entryCount < loose || (header.firstPfn as number) < first || this.#addIndex(header) !== undefined)
+        return;
+      pass.stored += header.entryCount - loose;
+      pass.lastPfn = header.lastPfn;
+      this.#pagesBehind += header.entryCount - loose;
+      this.#jumped = true;
+    }
+  }
+
+  /** Proves the lists of an index, and takes it. */
+  #addIndex(header: RecordHeader): string | undefined {
+    const found = checksumOf(this.#reader.scope, header.offset + RECORD.size, header.listLength);
+    if (typeof found === 'string') return found;
+    if (found !== header.listChecksum) return 'the checksum of its lists is wrong';
+    if (this.#indexes.length === LOG_LIMITS.indexRefs) return 'too many indexes';
+    const { offset, firstPfn, lastPfn, entryCount, pass } = header;
+    this.#indexes.push(offset, firstPfn as number, lastPfn as number, entryCount, pass);
+    this.#progress(pass).indexes++;
+    this.#loose.dropPass(pass);
+    this.#previousIndex = offset;
+    this.#accept(header);
+    return undefined;
   }
 
   #followProblem(header: RecordHeader): string | undefined {
@@ -230,16 +272,7 @@ export class LogWalk {
     const count = this.#loose.countOf(header.pass);
     if (!span || count !== header.entryCount || span.first !== header.firstPfn || span.last !== header.lastPfn)
       return `it covers ${header.entryCount} pages, ${count} wait for it`;
-    const found = checksumOf(this.#reader.scope, header.offset + RECORD.size, header.listLength);
-    if (typeof found === 'string') return found;
-    if (found !== header.listChecksum) return 'the checksum of its lists is wrong';
-    if (this.#indexes.length === LOG_LIMITS.indexRefs) return 'too many indexes';
-    this.#indexes.push(header.offset, span.first, span.last, count, header.pass);
-    this.#progress(header.pass).indexes++;
-    this.#loose.dropPass(header.pass);
-    this.#previousIndex = header.offset;
-    this.#accept(header);
-    return undefined;
+    return this.#addIndex(header);
   }
 
   #takeGeneration(header: RecordHeader): string | undefined {
