@@ -50,6 +50,8 @@ const RECORD_BYTES = 12;
 const MEMBER_BYTES = 12;
 /** Chains of typedefs and nestings of anonymous members are cut here. */
 const DEPTH_MAX = 16;
+/** Members looked at for one question. The kernel's largest structures have some hundred with all that they nest. */
+const MEMBERS_MAX = 65536;
 
 /** How many bytes the BTF whose header begins `bytes` has. @throws FormatError `BTF_HEADER` where it is none. */
 export function measureBtf(bytes: Uint8Array): number {
@@ -106,7 +108,7 @@ export class Btf {
   offset(path: string): number | undefined {
     const [name = '', member = ''] = path.split('.');
     const at = this.#find(name);
-    const bits = at === undefined ? undefined : this.#memberBits(at, member, 0);
+    const bits = at === undefined ? undefined : this.#memberBits(at, member, { depth: 0, left: MEMBERS_MAX });
     return bits === undefined ? undefined : Math.floor(bits / 8);
   }
 
@@ -136,17 +138,21 @@ export class Btf {
     return undefined;
   }
 
-  #memberBits(at: number, name: string, depth: number): number | undefined {
+  /** Offset in bits of a member, also of one inside anonymous members. `bounds` ends what a hostile nesting would not. */
+  #memberBits(at: number, name: string, bounds: { depth: number; left: number }): number | undefined {
     const wanted = new TextEncoder().encode(`${name}\0`);
     const bitfields = this.#types.u32(at + 4) >>> 31 === 1;
-    for (let i = 0, member = at + RECORD_BYTES; i < this.#vlen(at); i++, member += MEMBER_BYTES) {
-      if (member + MEMBER_BYTES > this.#types.length) return undefined;
+    const end = Math.min(at + RECORD_BYTES + this.#vlen(at) * MEMBER_BYTES, this.#types.length);
+    for (let member = at + RECORD_BYTES; member + MEMBER_BYTES <= end && bounds.left-- > 0; member += MEMBER_BYTES) {
       const offset = this.#types.u32(member + 8);
       const bits = bitfields ? offset & 0xff_ffff : offset;
       if (this.#isNamed(member, wanted)) return bits;
-      if (this.#types.u32(member) !== 0 || depth === DEPTH_MAX) continue;
+      if (this.#types.u32(member) !== 0 || bounds.depth === DEPTH_MAX) continue;
       const inner = this.#resolve(this.#types.u32(member + 4));
-      const innerBits = inner === undefined ? undefined : this.#memberBits(inner, name, depth + 1);
+      if (inner === undefined) continue;
+      bounds.depth++;
+      const innerBits = this.#memberBits(inner, name, bounds);
+      bounds.depth--;
       if (innerBits !== undefined) return bits + innerBits;
     }
     return undefined;

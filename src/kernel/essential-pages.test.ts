@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { KernelBuilder } from '../../test/support/kernel-builder.ts';
 import { countRanges, findRange } from '../base/ranges.ts';
 import { planEssentialPages } from './essential-pages.ts';
@@ -100,4 +101,30 @@ test('sizes that no kernel has do not grow the plan', () => {
     ['node_data'],
   );
   assert.ok(countRanges(plan.ranges) < 40);
+});
+
+test('any damage ends in a plan', () => {
+  const keys = [
+    'SYMBOL(mem_section)',
+    'LENGTH(mem_section)',
+    'SIZE(mem_section)',
+    'SIZE(pglist_data)',
+    'LENGTH(node_data)',
+  ];
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(), fc.nat(), fc.nat(255)), { maxLength: 20 }),
+      fc.constantFrom(...keys),
+      fc.nat(2 ** 31),
+      (damage, key, value) => {
+        const builder = build();
+        const pages = [...builder.pages().values()];
+        for (const [page, at, byte] of damage) (pages[page % pages.length] as Uint8Array)[at % 4096] = byte;
+        const pattern = new RegExp(`${key.replaceAll(/[()]/g, '\\$&')}=.*`);
+        const vmcoreinfo = Buffer.from(builder.vmcoreinfo().toString().replace(pattern, `${key}=${value}`));
+        assert.ok(countRanges(planEssentialPages({ ...builder.facts(), vmcoreinfo }).ranges) < 80000);
+      },
+    ),
+    { numRuns: 60, seed: 20260104 },
+  );
 });

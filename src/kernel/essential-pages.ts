@@ -24,8 +24,8 @@ export interface EssentialPages {
   readonly skipped: readonly { readonly part: string; readonly reason: string }[];
 }
 
-/** Pages of one part at most: 256 MiB of 4 KiB pages. The kernel's largest log takes 6 GiB; then the log goes with the rest. */
-const PART_PAGES_MAX = 65536;
+/** Pages that are planned, tables apart: 256 MiB of 4 KiB. The kernel's largest log takes 6 GiB; then it goes with the rest. */
+const PAGES_MAX = 65536;
 /** Touched pages that are gathered before they are merged. */
 const GATHER_MAX = 8192;
 /** `MAX_NUMNODES` at its largest, with NODES_SHIFT 10. */
@@ -108,7 +108,7 @@ function gatherSections(kernel: Kernel, pages: PageGatherer): void {
   const { vmcoreinfo, memory } = kernel;
   const array = vmcoreinfo.need('SYMBOL', 'mem_section');
   const count = Math.min(vmcoreinfo.need('LENGTH', 'mem_section'), SECTION_ROOTS_MAX);
-  const sectionSize = vmcoreinfo.need('SIZE', 'mem_section');
+  const sectionSize = Math.max(1, vmcoreinfo.need('SIZE', 'mem_section'));
   const { pageSize } = kernel.physical;
   pages.addVirtual(kernel, array, count * WORD);
   const reader = new MemoryReader(memory);
@@ -166,6 +166,7 @@ class PageGatherer implements PhysicalMemory {
   readonly #physical: PhysicalMemory;
   #merged: Range[] = [];
   #fresh: Range[] = [];
+  #left = PAGES_MAX;
 
   constructor(physical: PhysicalMemory) {
     this.#physical = physical;
@@ -179,10 +180,10 @@ class PageGatherer implements PhysicalMemory {
 
   /** Notes the pages behind virtual addresses without reading them; the page tables on the way are read and noted. */
   addVirtual(kernel: Kernel, vaddr: bigint, length: number): void {
-    if (length > PART_PAGES_MAX * this.pageSize)
-      throw new UnsupportedError('ESSENTIAL_PART_SIZE', `${length} bytes are more than pass 0 takes of one part`, {
-        length,
-      });
+    const pages = Math.ceil(length / this.pageSize) + 1;
+    if (pages > this.#left)
+      throw new UnsupportedError('ESSENTIAL_PAGES', `${length} bytes more are too many for pass 0`, { length });
+    this.#left -= pages;
     for (const mapping of walkMappings(kernel.memory, vaddr, length)) this.#add(mapping.paddr, mapping.length);
   }
 

@@ -12,6 +12,8 @@ const TOKENS = 256;
 /** A fragment is at most 64 bytes, with its NUL. */
 const TOKEN_TABLE_BYTES_MAX = TOKENS * 65;
 const NAME_BYTES_MAX = 512;
+/** All compressed names; Debian's 7.2 has 2.6 MB. */
+const NAMES_BYTES_MAX = 2 ** 25;
 const WINDOW_BYTES = 4096;
 
 /**
@@ -123,7 +125,7 @@ function findIndexes(walk: NameWalk, wanted: readonly string[]): Map<string, num
   for (const name of wanted) isWantedLength[name.length + 1] = 1;
   const bytes = new ByteWindow(walk.memory, walk.tables.names);
   const name = new Uint8Array(NAME_BYTES_MAX);
-  for (let index = 0; index < walk.count && missing.size > 0; index++) {
+  for (let index = 0; index < walk.count && missing.size > 0 && bytes.taken < NAMES_BYTES_MAX; index++) {
     let length = bytes.next();
     if (walk.longLengths && length > 127) length = (length & 127) | (bytes.next() << 7);
     if (length === 0 || length > NAME_BYTES_MAX) break;
@@ -149,6 +151,8 @@ class ByteWindow {
   #vaddr: bigint;
   #used = 0;
   #filled = 0;
+  /** Bytes read from memory so far. */
+  taken = 0;
 
   constructor(memory: VirtualMemory, vaddr: Vaddr) {
     this.#memory = memory;
@@ -162,6 +166,7 @@ class ByteWindow {
       this.#vaddr += BigInt(length);
       this.#used = 0;
       this.#filled = length;
+      this.taken += length;
     }
     return this.#window[this.#used++] as number;
   }

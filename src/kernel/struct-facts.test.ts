@@ -99,6 +99,8 @@ test('a structure that contains itself, and a typedef of itself, end', () => {
     [['t', 3]],
   );
   const btf = new Btf(selfish);
+  const wide = Array.from({ length: 500 }, () => ['', 2, 0] as const);
+  assert.equal(new Btf(buildBtf([{ name: 's', size: 8, members: wide }])).offset('s.x'), undefined);
   assert.equal(btf.size('t'), undefined);
   assert.equal(btf.offset('s.x'), undefined);
 });
