@@ -1,18 +1,17 @@
 /** Pages that the newest generation does not cover: looked up in the index records and loose chunks behind it. */
 
 import type { Crc32 } from '../../base/crc32.ts';
-import type { ByteSource } from '../../base/source.ts';
-import { TableWindows } from '../windows.ts';
+import { type ByteSource, readExactlyInto } from '../../base/source.ts';
 import { INDEX_ENTRY, PAGE_PROOF, RECORD } from './log-layout.ts';
 import { EntryMerge, indexRun, looseRun } from './log-merge.ts';
 import type { LogState } from './log-reader.ts';
 import type { IndexEntries } from './log-records.ts';
 
-/** Entries of a window of an index record: 32 KiB. */
-const WINDOW_ENTRIES = 1024;
-/** Windows of one record, and records, that are kept: 512 KiB in all. */
-const WINDOWS_MAX = 4;
-const RECORDS_MAX = 4;
+/** Entries of a block of the cache: 4 KiB. */
+const BLOCK_ENTRIES = 128;
+const BLOCK_BYTES = BLOCK_ENTRIES * INDEX_ENTRY.size;
+/** Blocks of the cache, 256 KiB in all; block n of the device's entries has slot n modulo this. */
+const SLOTS = 64;
 
 /** What is known of one stored page. */
 export interface PageEntry {
@@ -39,13 +38,16 @@ export class NewerPages {
   readonly #state: LogState;
   readonly #crc: Crc32;
   readonly #passes: readonly PassEntries[];
-  /** Most recently used first. */
-  readonly #records: { ref: number; windows: TableWindows }[] = [];
+  readonly #cache: EntryCache;
+  /** Where the last search in an index record ended: reading in order needs no search. */
+  #lastRef = -1;
+  #lastPosition = 0;
 
   constructor(source: ByteSource, state: LogState, crc: Crc32) {
     this.#source = source;
     this.#state = state;
     this.#crc = crc;
+    this.#cache = new EntryCache(source);
     this.#passes = state.passes.map((_, pass) => ({
       pass,
       refs: Uint32Array.from(refsOfPass(state, pass)),
@@ -84,29 +86,54 @@ export class NewerPages {
     const at = lowerBound(refs.length, (i) => indexes.lastPfn(refs[i] as number) >= pfn);
     const ref = refs[at];
     if (ref === undefined || indexes.firstPfn(ref) > pfn) return undefined;
-    const windows = this.#windowsOf(ref);
+    const start = indexes.offset(ref) + RECORD.size;
     const count = indexes.count(ref);
-    const position = lowerBound(count, (i) => pfnAt(windows, i) >= pfn);
-    return position < count && pfnAt(windows, position) === pfn ? entryAt(windows, position) : undefined;
+    const next = this.#lastPosition + 1;
+    const inOrder = this.#lastRef === ref && next < count && this.#cache.pfn(start, next, count) === pfn;
+    const position = inOrder ? next : lowerBound(count, (i) => this.#cache.pfn(start, i, count) >= pfn);
+    if (position >= count || this.#cache.pfn(start, position, count) !== pfn) return undefined;
+    this.#lastRef = ref;
+    this.#lastPosition = position;
+    return this.#cache.entry(start, position, count);
+  }
+}
+
+/** Blocks of index records, in slots by their place; allocated once. */
+class EntryCache {
+  readonly #source: ByteSource;
+  readonly #bytes = new Uint8Array(SLOTS * BLOCK_BYTES);
+  readonly #words = new Uint32Array(this.#bytes.buffer);
+  /** Device offset of the block in each slot; −1 = none. */
+  readonly #places = new Float64Array(SLOTS).fill(-1);
+
+  constructor(source: ByteSource) {
+    this.#source = source;
   }
 
-  #windowsOf(ref: number): TableWindows {
-    const at = this.#records.findIndex((record) => record.ref === ref);
-    const [known] = at < 0 ? [] : this.#records.splice(at, 1);
-    const record = known ?? { ref, windows: this.#openRecord(ref) };
-    this.#records.unshift(record);
-    if (this.#records.length > RECORDS_MAX) this.#records.pop();
-    return record.windows;
+  /** Pfn of entry `i` of the `count` entries that begin at `start`. */
+  pfn(start: number, i: number, count: number): number {
+    const word = this.#at(start, i, count) / 4;
+    return (this.#words[word + 1] as number) * 2 ** 32 + (this.#words[word] as number);
   }
 
-  #openRecord(ref: number): TableWindows {
-    const { indexes } = this.#state;
-    return new TableWindows(this.#source, {
-      offset: indexes.offset(ref) + RECORD.size,
-      length: indexes.count(ref) * INDEX_ENTRY.size,
-      windowBytes: WINDOW_ENTRIES * INDEX_ENTRY.size,
-      windowsMax: WINDOWS_MAX,
-    });
+  entry(start: number, i: number, count: number): PageEntry {
+    return decodeEntry(this.#bytes, this.#at(start, i, count));
+  }
+
+  /** Loads the block of an entry; its place in the cache's bytes. */
+  #at(start: number, i: number, count: number): number {
+    const block = Math.floor(i / BLOCK_ENTRIES);
+    const place = start + block * BLOCK_BYTES;
+    const slot = Math.floor(place / BLOCK_BYTES) % SLOTS;
+    if (this.#places[slot] !== place) this.#load(slot, place, Math.min(BLOCK_ENTRIES, count - block * BLOCK_ENTRIES));
+    return slot * BLOCK_BYTES + (i % BLOCK_ENTRIES) * INDEX_ENTRY.size;
+  }
+
+  #load(slot: number, place: number, entries: number): void {
+    this.#places[slot] = -1;
+    const at = slot * BLOCK_BYTES;
+    readExactlyInto(this.#source, this.#bytes.subarray(at, at + entries * INDEX_ENTRY.size), place, 'index record');
+    this.#places[slot] = place;
   }
 }
 
@@ -138,19 +165,8 @@ function lowerBound(count: number, reached: (i: number) => boolean): number {
   return low;
 }
 
-function pfnAt(windows: TableWindows, entry: number): number {
-  const { words } = windows.load(Math.floor(entry / WINDOW_ENTRIES));
-  const word = ((entry % WINDOW_ENTRIES) * INDEX_ENTRY.size) / 4;
-  return (words[word + 1] as number) * 2 ** 32 + (words[word] as number);
-}
-
-function entryAt(windows: TableWindows, entry: number): PageEntry {
-  const { bytes } = windows.load(Math.floor(entry / WINDOW_ENTRIES));
-  return decodeEntry(bytes, (entry % WINDOW_ENTRIES) * INDEX_ENTRY.size);
-}
-
 /** The descriptor of the 32-byte index entry at `at`. */
-export function decodeEntry(bytes: Uint8Array, at: number): PageEntry {
+function decodeEntry(bytes: Uint8Array, at: number): PageEntry {
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, INDEX_ENTRY.size);
   const u32 = (offset: number): number => view.getUint32(offset, true);
   return {

@@ -21,11 +21,12 @@ import type {
   VirtualSegment,
   VmcoreHeader,
 } from '../vmcore.ts';
-import { decodeEntry, NewerPages, type PageEntry } from './device-newer.ts';
+import { NewerPages, type PageEntry } from './device-newer.ts';
 import type { DeviceDump } from './device-vmcore.ts';
 import type { Label } from './label.ts';
 import { encodeKdumpHeader, encodeSubHeader, KDUMP_VERSION } from './layout.ts';
 import { GEOMETRY } from './log-layout.ts';
+import type { EntryMerge } from './log-merge.ts';
 import type { LogState } from './log-reader.ts';
 import type { StartRecord } from './log-records.ts';
 import { type PageProver, restorePage } from './page-proof.ts';
@@ -144,17 +145,20 @@ export class DeviceVmcore implements DeviceDump {
     let more = newer.next();
     for (const run of this.#coveredRuns(start)) {
       let at = run.start;
-      if (run.presence !== 'stored' && run.presence !== 'zero') {
-        for (; more && newer.pfn < run.end; more = newer.next()) {
-          if (newer.pfn < at) continue;
-          yield* join.add(at, newer.pfn, run.presence);
-          yield* join.add(newer.pfn, newer.pfn + 1, this.#entryPresence(newer.pfn, decodeEntry(newer.bytes, newer.at)));
-          at = newer.pfn + 1;
-        }
+      const taken = run.presence === 'stored' || run.presence === 'zero';
+      for (; !taken && more && newer.pfn < run.end; more = newer.next()) {
+        if (newer.pfn < at) continue;
+        const before = join.add(at, newer.pfn, run.presence);
+        if (before) yield before;
+        const ended = join.add(newer.pfn, newer.pfn + 1, this.#mergedPresence(newer));
+        if (ended) yield ended;
+        at = newer.pfn + 1;
       }
-      yield* join.add(at, run.end, run.presence);
+      const ended = join.add(at, run.end, run.presence);
+      if (ended) yield ended;
     }
-    yield* join.end();
+    const last = join.end();
+    if (last) yield last;
   }
 
   countPages(): PageCounts {
@@ -165,17 +169,16 @@ export class DeviceVmcore implements DeviceDump {
       byCodec: {},
     };
     let { stored, zero } = covered;
-    const byCodec = new Map(Object.entries(covered.byCodec));
+    const byFlags = new Map<number, number>();
     const newer = this.#newer.merge(0);
     while (newer.next()) {
-      const entry = decodeEntry(newer.bytes, newer.at);
-      const presence = this.#entryPresence(newer.pfn, entry);
+      const presence = this.#mergedPresence(newer);
       if (presence === 'hole') continue;
       stored++;
       if (presence === 'zero') zero++;
-      else byCodec.set(codecName(entry.flags), (byCodec.get(codecName(entry.flags)) ?? 0) + 1);
+      else byFlags.set(newer.flags, (byFlags.get(newer.flags) ?? 0) + 1);
     }
-    return { present: covered.present, stored, zero, byCodec: Object.fromEntries(byCodec) };
+    return { present: covered.present, stored, zero, byCodec: addCodecs(covered.byCodec, byFlags) };
   }
 
   #ranges(): readonly Range[] {
@@ -203,10 +206,26 @@ export class DeviceVmcore implements DeviceDump {
     return covered === 'hole' || covered === 'excluded' ? this.#newer.find(pfn) : undefined;
   }
 
-  /** A descriptor of another page, or one that leads out of the log, gives nothing. */
   #entryPresence(pfn: number, entry: PageEntry): 'stored' | 'zero' | 'hole' {
-    if (entry.proofPfn !== pfn % 2 ** 32) return 'hole';
-    const { fileOffset, storedLength, flags, checksum } = entry;
+    const { fileOffset, storedLength, flags, checksum, proofPfn } = entry;
+    return this.#presenceOf(pfn, fileOffset, storedLength, flags, checksum, proofPfn);
+  }
+
+  #mergedPresence(newer: EntryMerge): 'stored' | 'zero' | 'hole' {
+    const { pfn, fileOffset, storedLength, flags, checksum, proofPfn } = newer;
+    return this.#presenceOf(pfn, fileOffset, storedLength, flags, checksum, proofPfn);
+  }
+
+  /** A descriptor of another page, or one that leads out of the log, gives nothing. */
+  #presenceOf(
+    pfn: number,
+    fileOffset: number,
+    storedLength: number,
+    flags: number,
+    checksum: number,
+    proofPfn: number,
+  ): 'stored' | 'zero' | 'hole' {
+    if (proofPfn !== pfn % 2 ** 32) return 'hole';
     const shared = fileOffset === 2 * this.pageSize && flags === CODEC_FLAG.raw && storedLength === this.pageSize;
     if (shared) return checksum === this.#zeroChecksum ? 'zero' : 'hole';
     const inLog = fileOffset >= GEOMETRY.logStart && fileOffset + storedLength <= this.#plan.source.size;
@@ -238,28 +257,37 @@ export class DeviceVmcore implements DeviceDump {
   }
 }
 
-/** Joins neighbouring runs of one presence. */
+/** Joins neighbouring runs of one presence; gives a run when it is known to have ended. */
 class RunJoiner {
   #start = 0;
   #end = 0;
   #presence: PageRun['presence'] = 'hole';
 
-  *add(start: number, end: number, presence: PageRun['presence']): Generator<PageRun> {
-    if (start >= end) return;
+  add(start: number, end: number, presence: PageRun['presence']): PageRun | undefined {
+    if (start >= end) return undefined;
     if (start === this.#end && presence === this.#presence && this.#end > this.#start) {
       this.#end = end;
-      return;
+      return undefined;
     }
-    yield* this.end();
+    const ended = this.end();
     this.#start = start;
     this.#end = end;
     this.#presence = presence;
+    return ended;
   }
 
-  *end(): Generator<PageRun> {
-    if (this.#end > this.#start) yield { start: this.#start, end: this.#end, presence: this.#presence };
+  end(): PageRun | undefined {
+    if (this.#end === this.#start) return undefined;
+    const run = { start: this.#start, end: this.#end, presence: this.#presence };
     this.#start = this.#end;
+    return run;
   }
+}
+
+function addCodecs(byCodec: Readonly<Record<string, number>>, byFlags: ReadonlyMap<number, number>) {
+  const sum = new Map(Object.entries(byCodec));
+  for (const [flags, count] of byFlags) sum.set(codecName(flags), (sum.get(codecName(flags)) ?? 0) + count);
+  return Object.fromEntries(sum);
 }
 
 function bitmapBits({ generation }: LogState): number {

@@ -39,9 +39,16 @@ export class RecordReader {
   #buffer: Uint8Array = new Uint8Array(HEAD_BYTES);
   #start = -1;
   #length = 0;
+  #window: Uint8Array | undefined;
 
   constructor(scope: LogScope) {
     this.scope = scope;
+  }
+
+  /** One window of 256 KiB for whoever reads a stretch of the log just now. */
+  get window(): Uint8Array {
+    this.#window ??= new Uint8Array(WINDOW_BYTES);
+    return this.#window;
   }
 
   /** The record at `offset`: ours, one of another dump, or nothing. @throws DeviceError `ETIMEDOUT` of a dead device. */
@@ -202,7 +209,7 @@ export function findHintedGeneration(reader: RecordReader): FoundGeneration | un
   const bitmap1 = readHint(reader.scope.source);
   if (bitmap1 === undefined || bitmap1 > reader.scope.dataEnd) return undefined;
   const lowest = Math.max(GEOMETRY.logStart, bitmap1 - GENERATION_LISTS_MAX - RECORD.size - LOG_LIMITS.alignment);
-  const window = new Uint8Array(WINDOW_BYTES);
+  const { window } = reader;
   for (let end = bitmap1, size = 2 ** 14; end > lowest; size = Math.min(4 * size, WINDOW_BYTES)) {
     const start = Math.max(lowest, roundDown(end - size, GEOMETRY.recordAlignMin));
     const found = searchWindow(reader, window.subarray(0, end - start), start, bitmap1);
@@ -252,14 +259,14 @@ function readHint(source: ByteSource): number | undefined {
 }
 
 /** Proves bitmaps and descriptors of a generation by their checksums; a sentence where one is wrong. Reads all of them. */
-export function proveGeneration(scope: LogScope, { header, record }: FoundGeneration): string | undefined {
+export function proveGeneration(reader: RecordReader, { header, record }: FoundGeneration): string | undefined {
   const parts = [
     ['bitmap 1', record.bitmap1Offset, record.bitmapBytes, record.bitmap1Checksum],
     ['bitmap 2', record.bitmap1Offset + record.bitmapBytes, record.bitmapBytes, record.bitmap2Checksum],
     ['descriptors', record.descriptorsOffset, record.descriptorCount * PAGE_DESC.size, record.descriptorsChecksum],
   ] as const;
   for (const [name, offset, length, expected] of parts) {
-    const found = checksumOf(scope, offset, length);
+    const found = checksumOf(reader, offset, length);
     if (typeof found === 'string') return `generation at ${hex(header.offset)}: ${name}: ${found}`;
     if (found !== expected) return `generation at ${hex(header.offset)}: the checksum of its ${name} is wrong`;
   }
@@ -286,8 +293,8 @@ export function readAround(source: ByteSource, target: Uint8Array, offset: numbe
 }
 
 /** CRC-32 of a region read in windows, or why it can't be read. */
-export function checksumOf({ source, crc }: LogScope, offset: number, length: number): number | string {
-  const window = new Uint8Array(Math.min(WINDOW_BYTES, length));
+export function checksumOf({ scope, window }: RecordReader, offset: number, length: number): number | string {
+  const { source, crc } = scope;
   let checksum = 0;
   try {
     for (let done = 0; done < length; done += window.length) {

@@ -11,7 +11,6 @@ import { decodeRecordHeader, type RecordHeader } from './log-records.ts';
 /** Behind any place among chunks and indexes, a record begins within this: the largest index and the largest chunk. */
 const REACH =
   roundUp(RECORD.size + LOG_LIMITS.indexEntries * INDEX_ENTRY.size, LOG_LIMITS.alignment) + LOG_LIMITS.chunkBytes;
-const WINDOW = 2 ** 18;
 /** The first step, and where halving ends. */
 const STEP = 2 ** 26;
 
@@ -43,11 +42,11 @@ export function findFarRecord(reader: RecordReader, from: RecordHeader): RecordH
 
 /** The first record of this log at or behind `offset`, later than `from`. */
 function recordBehind(reader: RecordReader, offset: number, from: RecordHeader): RecordHeader | undefined {
+  const { window } = reader;
   const { source, crc, dataEnd } = reader.scope;
-  const window = new Uint8Array(WINDOW);
   const start = roundUp(offset, GEOMETRY.recordAlignMin);
-  for (let at = start; at < Math.min(start + REACH, dataEnd); at += WINDOW) {
-    const part = window.subarray(0, Math.min(WINDOW, dataEnd - at));
+  for (let at = start; at < Math.min(start + REACH, dataEnd); at += window.length) {
+    const part = window.subarray(0, Math.min(window.length, dataEnd - at));
     readAround(source, part, at);
     for (let i = 0; i + RECORD.size <= part.length; i += GEOMETRY.recordAlignMin) {
       const header = decodeRecordHeader(part.subarray(i, i + RECORD.size), at + i, crc);

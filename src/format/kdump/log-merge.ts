@@ -5,7 +5,7 @@ import { FormatError } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import { type ByteSource, readExactlyInto } from '../../base/source.ts';
 import type { IndexRefs } from './log-generation.ts';
-import { INDEX_ENTRY, RECORD } from './log-layout.ts';
+import { INDEX_ENTRY, PAGE_PROOF, RECORD } from './log-layout.ts';
 import { decodeRecordHeader, type IndexEntries, PFN_END } from './log-records.ts';
 
 /** Bytes of one run's window. */
@@ -21,7 +21,8 @@ export class EntryRun {
   pfn = -1;
   bytes: Uint8Array = new Uint8Array(0);
   at = 0;
-  #view: DataView = new DataView(new ArrayBuffer(0));
+  /** Over `bytes`. */
+  view: DataView = new DataView(new ArrayBuffer(0));
   readonly #refill: () => Uint8Array | undefined;
 
   /** @param refill gives the next entries, whole ones, or `undefined` at the end; begins with its first entry. */
@@ -34,7 +35,7 @@ export class EntryRun {
   advance(): void {
     this.at += INDEX_ENTRY.size;
     if (this.at >= this.bytes.length && !this.#load()) return;
-    const pfn = this.#view.getUint32(this.at + 4, true) * 2 ** 32 + this.#view.getUint32(this.at, true);
+    const pfn = this.view.getUint32(this.at + 4, true) * 2 ** 32 + this.view.getUint32(this.at, true);
     if (pfn <= this.pfn || pfn >= PFN_END)
       throw new FormatError('INDEX_ORDER', `index entry of pfn ${hex(pfn)} behind ${hex(Math.max(this.pfn, 0))}`, {
         pfn,
@@ -50,7 +51,7 @@ export class EntryRun {
       return false;
     }
     this.bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     return true;
   }
 }
@@ -136,6 +137,7 @@ export class EntryMerge {
   pfn = -1;
   bytes: Uint8Array = new Uint8Array(0);
   at = 0;
+  #view: DataView = new DataView(new ArrayBuffer(0));
   readonly #runs: readonly EntryRun[];
   #current: EntryRun | undefined;
 
@@ -155,8 +157,32 @@ export class EntryMerge {
       this.pfn = lowest.pfn;
       this.bytes = lowest.bytes;
       this.at = lowest.at;
+      this.#view = lowest.view;
       return true;
     }
+  }
+
+  /** Fields of the current entry's descriptor. */
+  get fileOffset(): number {
+    const at = this.at + INDEX_ENTRY.fileOffset;
+    return this.#view.getUint32(at + 4, true) * 2 ** 32 + this.#view.getUint32(at, true);
+  }
+
+  get storedLength(): number {
+    return this.#view.getUint32(this.at + INDEX_ENTRY.storedLength, true);
+  }
+
+  get flags(): number {
+    return this.#view.getUint32(this.at + INDEX_ENTRY.flags, true);
+  }
+
+  get checksum(): number {
+    return this.#view.getUint32(this.at + INDEX_ENTRY.proof + PAGE_PROOF.checksum, true);
+  }
+
+  /** Low 32 bits of the pfn that the descriptor is for. */
+  get proofPfn(): number {
+    return this.#view.getUint32(this.at + INDEX_ENTRY.proof + PAGE_PROOF.pfn, true);
   }
 
   #lowest(): EntryRun | undefined {

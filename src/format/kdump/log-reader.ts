@@ -135,7 +135,7 @@ export function recoverLog(
   const found = 'record' in start ? start : undefined;
   const hinted = findHintedGeneration(reader);
   const damage: LogDamage[] = [];
-  const broken = hinted && options.verify === true ? proveGeneration(scope, hinted) : undefined;
+  const broken = hinted && options.verify === true ? proveGeneration(reader, hinted) : undefined;
   if (hinted && broken !== undefined)
     damage.push({ start: hinted.header.offset, end: hinted.header.offset + hinted.header.length, what: broken });
   const base = broken === undefined ? hinted : undefined;

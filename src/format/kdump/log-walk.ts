@@ -23,7 +23,6 @@ import { restorePage } from './page-proof.ts';
 
 /** Behind an unreadable header of a chunk or an index, the next record begins within this. */
 const SCAN_NEAR_BYTES = 16 * 2 ** 20;
-const SCAN_WINDOW = 2 ** 18;
 /** Stretches of damage that are listed. */
 const DAMAGE_MAX = 256;
 /** Records between two calls of `served`. */
@@ -216,7 +215,7 @@ export class LogWalk {
 
   /** Proves the lists of an index, and takes it. */
   #addIndex(header: RecordHeader): string | undefined {
-    const found = checksumOf(this.#reader.scope, header.offset + RECORD.size, header.listLength);
+    const found = checksumOf(this.#reader, header.offset + RECORD.size, header.listLength);
     if (typeof found === 'string') return found;
     if (found !== header.listChecksum) return 'the checksum of its lists is wrong';
     if (this.#indexes.length === LOG_LIMITS.indexRefs) return 'too many indexes';
@@ -278,7 +277,7 @@ export class LogWalk {
   #takeGeneration(header: RecordHeader): string | undefined {
     const generation = readGeneration(this.#reader, header);
     if (typeof generation === 'string') return generation;
-    const problem = proveGeneration(this.#reader.scope, generation);
+    const problem = proveGeneration(this.#reader, generation);
     if (problem !== undefined) return problem;
     this.beginAt(generation, 'walk');
     return undefined;
@@ -354,7 +353,7 @@ export class LogWalk {
       if (header.kind !== 'generation') continue;
       const generation = readGeneration(this.#reader, header);
       if (typeof generation === 'string') continue;
-      if (proveGeneration(this.#reader.scope, generation) === undefined) return generation;
+      if (proveGeneration(this.#reader, generation) === undefined) return generation;
     }
   }
 
@@ -389,10 +388,10 @@ export class LogWalk {
 
   #scan(start: number, end: number, sequence: number): RecordHeader | 'foreign' | undefined {
     const { source, crc, dataEnd } = this.#reader.scope;
-    const window = new Uint8Array(SCAN_WINDOW);
+    const { window } = this.#reader;
     const step = GEOMETRY.recordAlignMin;
-    for (let at = start; at < Math.min(end, dataEnd); at += SCAN_WINDOW) {
-      const part = window.subarray(0, Math.min(SCAN_WINDOW, dataEnd - at));
+    for (let at = start; at < Math.min(end, dataEnd); at += window.length) {
+      const part = window.subarray(0, Math.min(window.length, dataEnd - at));
       readAround(source, part, at);
       for (let i = 0; i + RECORD.size <= part.length; i += step) {
         const header = decodeRecordHeader(part.subarray(i, i + RECORD.size), at + i, crc);
