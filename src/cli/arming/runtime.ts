@@ -1,7 +1,7 @@
 /** The runtime image for this machine, and the proof that what is in it runs on this CPU. */
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmdirSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,9 +62,10 @@ function tryImage(image: string): Problem[] {
     ];
   }
   try {
-    const loader = join(mount, 'lib', basename(INTERPRETERS[process.arch] ?? ''));
     const main = join(mount, 'stage1/main.mjs');
     if (!existsSync(main)) throw new UsageError('RUNTIME_IMAGE', `${image} has no stage1/main.mjs`, { image });
+    if (isThisNode(join(mount, 'bin/node'))) return [];
+    const loader = join(mount, 'lib', basename(INTERPRETERS[process.arch] ?? ''));
     execFileSync(loader, ['--library-path', join(mount, 'lib'), join(mount, 'bin/node'), '--check', main], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {},
@@ -83,6 +84,25 @@ function tryImage(image: string): Problem[] {
   } finally {
     execFileSync('umount', [mount], { stdio: 'ignore' });
     rmdirSync(mount);
+  }
+}
+
+/** The same size and the same first pages, in which the build id stands: this process shows that it runs. */
+function isThisNode(path: string): boolean {
+  if (statSync(path).size !== statSync(process.execPath).size) return false;
+  const [one, other] = [readHead(path), readHead(process.execPath)];
+  return one.equals(other);
+}
+
+const HEAD_BYTES = 65536;
+
+function readHead(path: string): Buffer {
+  const head = Buffer.alloc(HEAD_BYTES);
+  const fd = openSync(path, 'r');
+  try {
+    return head.subarray(0, readSync(fd, head, 0, HEAD_BYTES, 0));
+  } finally {
+    closeSync(fd);
   }
 }
 
