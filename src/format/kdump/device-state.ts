@@ -1,9 +1,8 @@
-/** What a device is, in the words of `diskdump check`, and what stage 1 may do with it: the label's table as two functions. */
+/** What a device is, in the words of `diskdump check`. */
 
 import { latin1 } from '../../base/cursor.ts';
 import { assertNever } from '../../base/errors.ts';
 import type { LabelReading } from './label.ts';
-import { KDUMP_SIGNATURE } from './layout.ts';
 
 /** The words of `cli.md`. */
 export type DeviceWord = 'unformatted' | 'foreign' | 'ready' | 'in-use' | 'partial' | 'complete' | 'saved';
@@ -47,52 +46,6 @@ function isBlank(head: Uint8Array): boolean {
   return beginsWith(head, 'diskdump') || head.every((byte) => byte === 0);
 }
 
-/**
- * May a device whose signatures were overwritten by a dump of ours be taken on its identity alone? Block 0 must begin
- * with `diskdump`, `KDUMP   ` or eight zeros.
- */
-export function blockZeroIsOurs(head: Uint8Array): boolean {
-  const zeros = head.subarray(0, 8).every((byte) => byte === 0);
-  return zeros || beginsWith(head, 'diskdump') || beginsWith(head, KDUMP_SIGNATURE);
-}
-
 function beginsWith(head: Uint8Array, text: string): boolean {
   return latin1(head.subarray(0, text.length)) === text;
-}
-
-/** What stage 1 may do with a device. */
-export type TakeDecision =
-  /** Check the signatures, then take it. */
-  | 'signatures'
-  /** Take it on identity and block 0: {@link blockZeroIsOurs}. */
-  | 'blockZero'
-  /** Go on behind the last good record. */
-  | 'resume'
-  /** It holds a dump that nobody has saved. */
-  | 'refuse';
-
-/**
- * The stage 1 column of the state table.
- *
- * @param facts.resumable captured over /proc/vmcore, same boot id, and the start record's notes equal the machine's.
- */
-export function decideTake(
-  label: NonNullable<LabelReading['label']>,
-  facts: { readonly resumable: boolean; readonly holdsDump: boolean },
-): TakeDecision {
-  const { state } = label.state;
-  switch (state) {
-    case 'ready':
-      return 'signatures';
-    case 'saved':
-      return 'blockZero';
-    case 'ended':
-    case 'complete':
-      return 'refuse';
-    case 'inUse':
-      if (facts.resumable) return 'resume';
-      return facts.holdsDump ? 'refuse' : 'blockZero';
-    default:
-      return assertNever(state);
-  }
 }

@@ -8,7 +8,7 @@ import type { DeviceState, Label, LabelIdentity, LabelState } from './label.ts';
 import { GEOMETRY, LABEL_IDENTITY, LABEL_STATE, STATE } from './log-layout.ts';
 
 /** Layout version of label and records. */
-export const LAYOUT_VERSION = 1;
+const LAYOUT_VERSION = 1;
 /** What {@link decodeIdentity} says of a block that was never one. */
 export const NO_IDENTITY = 'no identity';
 const IDENTITY_MAGIC = 'DDIDENT';

@@ -8,7 +8,7 @@ import { formatUuid } from '../../base/hex.ts';
 import { cutSerial, decodeIdentity, decodeState, encodeState, NO_IDENTITY } from './label-blocks.ts';
 import { GEOMETRY, type STATE } from './log-layout.ts';
 
-export { BLOCK_ORDER_MAX, encodeIdentity, encodeLabelCopy, LAYOUT_VERSION, SAMPLE_RATE_MAX } from './label-blocks.ts';
+export { BLOCK_ORDER_MAX, encodeIdentity, encodeLabelCopy, SAMPLE_RATE_MAX } from './label-blocks.ts';
 
 /** What the device holds; `spec/dump-device.md` §4 says what each allows. */
 export type DeviceState = keyof typeof STATE;

@@ -7,7 +7,7 @@ import { FormatError, UsageError } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import { type ByteSource, readExactlyInto } from '../../base/source.ts';
 import { deviceSource } from './device-source.ts';
-import { type LabelIdentity, labelGeometry, readBlocks, sameBytes } from './label.ts';
+import { type LabelIdentity, labelGeometry, readBlocks } from './label.ts';
 import { GEOMETRY, LOG_AREA, LOG_AREA_LIMITS, LOG_RANGE } from './log-layout.ts';
 
 /** Physical memory that the fallback saves. */
@@ -121,7 +121,7 @@ function endOf(ranges: readonly LogRange[]): number {
 }
 
 /** True where a log area's header begins, whole or damaged: nobody overwrites it before it was looked at. */
-export function holdsLogAreaHeader(bytes: Uint8Array): boolean {
+function holdsLogAreaHeader(bytes: Uint8Array): boolean {
   for (let i = 0; i < MAGIC.length; i++) if (bytes[i] !== MAGIC.charCodeAt(i)) return false;
   return true;
 }
@@ -232,9 +232,4 @@ export function clearLogArea(device: DumpDevice, identity: LabelIdentity): void 
   if (logAreaBytes === 0) return;
   writeDevice(device, new Uint8Array(LOG_AREA_LIMITS.headerBytes), logAreaOffset);
   device.flush();
-}
-
-/** True when the area holds exactly what this arming prepared. */
-export function isLogOfArming(header: LogAreaHeader, armId: Uint8Array): boolean {
-  return sameBytes(header.armId, armId);
 }

@@ -33,7 +33,6 @@ export {
   type StartRecord,
   type StartShape,
   startNotesOffset,
-  startRecordLength,
 } from './log-start.ts';
 
 export type RecordKind = keyof typeof RECORD_KIND;

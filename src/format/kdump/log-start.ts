@@ -60,7 +60,7 @@ export interface StartRecord {
 }
 
 /** Bytes of the start record with padding. */
-export function startRecordLength(start: StartShape, alignment: number): number {
+function startRecordLength(start: StartShape, alignment: number): number {
   return roundUp(RECORD.size + startListLength(start), alignment);
 }
 
