@@ -1,0 +1,240 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import {
+  encodeIdentity,
+  type LabelIdentity,
+  labelGeometry,
+  planGeometry,
+  readyLabel,
+} from '../../format/kdump/label.ts';
+import { decodeLogAreaHeader } from '../../format/kdump/log-area.ts';
+import { parseConfig } from '../../host/config.ts';
+import type { KexecState } from '../../host/kexec.ts';
+import { forecastMemory } from '../../host/memory-budget.ts';
+import { parseStage1Config } from '../../stage1/config.ts';
+import { stage1Config } from './arm.ts';
+import { checkAgainstConfig, type InspectedDevice } from './devices.ts';
+import { planParts } from './log-area.ts';
+import { findMachineProblems, findUncatchable, isVirtualMachine } from './machine.ts';
+import { formatProc, readMemoryPages } from './proc.ts';
+import { armDocument, armLines } from './render.ts';
+import { tryRuntime } from './runtime.ts';
+
+const KEXEC: KexecState = { loaded: false, reservedBytes: 192 * 2 ** 20, disabled: false, lockdown: 'none' };
+const VIEW = { kexec: KEXEC, isRoot: true, loadedByUs: false, otherKdump: [], replace: false };
+const codes = (view: Partial<typeof VIEW>): string[] =>
+  findMachineProblems({ ...VIEW, ...view }).map(({ code }) => code);
+
+test('each obstacle is named with what removes it', () => {
+  assert.deepEqual(codes({}), []);
+  assert.deepEqual(codes({ kexec: { ...KEXEC, reservedBytes: 0 } }), ['NO_RESERVATION']);
+  assert.deepEqual(codes({ kexec: { ...KEXEC, disabled: true } }), ['KEXEC_DISABLED']);
+  assert.deepEqual(codes({ kexec: { ...KEXEC, lockdown: 'integrity' } }), ['LOCKDOWN']);
+  assert.deepEqual(codes({ isRoot: false }), ['NOT_ROOT']);
+  const all = findMachineProblems({
+    ...VIEW,
+    isRoot: false,
+    kexec: { loaded: true, reservedBytes: 0, disabled: true, lockdown: 'confidentiality' },
+  });
+  assert.equal(all.length, 5);
+  assert.ok(all.every(({ hint }) => hint !== undefined));
+});
+
+test("another tool's capture kernel stands in the way, unless it is to be replaced", () => {
+  const kexec = { ...KEXEC, loaded: true };
+  const [problem] = findMachineProblems({ ...VIEW, kexec, otherKdump: ['kdump-tools.service'] });
+  assert.equal(problem?.level, 'error');
+  assert.match(problem?.text ?? '', /by kdump-tools\.service/);
+  assert.equal(problem?.hint, 'systemctl disable --now kdump-tools.service');
+  assert.deepEqual(codes({ kexec, replace: true }), []);
+  assert.deepEqual(codes({ kexec, loadedByUs: true }), []);
+  const enabled = findMachineProblems({ ...VIEW, otherKdump: ['kdump.service'] });
+  assert.deepEqual(
+    enabled.map(({ code, level }) => [code, level]),
+    [['OTHER_KDUMP', 'warning']],
+  );
+});
+
+test('what cannot be caught depends on the machine', () => {
+  const guest = findUncatchable({ hasWatchdog: true, isVirtual: true }).join('\n');
+  assert.match(guest, /triple fault/);
+  assert.doesNotMatch(guest, /watchdog|machine check/);
+  const metal = findUncatchable({ hasWatchdog: false, isVirtual: false }).join('\n');
+  assert.match(metal, /watchdog/);
+  assert.match(metal, /machine check/);
+});
+
+test('a hypervisor shows in the CPU flags', () => {
+  withFolder((folder) => {
+    writeFileSync(join(folder, 'cpuinfo'), 'processor\t: 0\nflags\t\t: fpu sse hypervisor lahf_lm\n');
+    assert.equal(isVirtualMachine(join(folder, 'cpuinfo')), true);
+    writeFileSync(join(folder, 'cpuinfo'), 'processor\t: 0\nmodel name\t: hypervisor\nflags\t\t: fpu sse\n');
+    assert.equal(isVirtualMachine(join(folder, 'cpuinfo')), false);
+  });
+});
+
+test('the configuration of stage 1 is one that stage 1 reads', async () => {
+  const config = await parseConfig('compress = "zlib"\n[timeouts]\ndevice_wait = 5', 'x.toml');
+  const unformatted: InspectedDevice = { path: '/dev/vda', state: 'unformatted', problems: ['no label'], id: ID };
+  const unreadable: InspectedDevice = { path: '/dev/vdc', state: 'unreadable', problems: ['EIO'] };
+  const read = parseStage1Config(JSON.stringify(stage1Config(config, [unformatted, device('/dev/vdb'), unreadable])));
+  assert.deepEqual(
+    read.devices.map(({ path, uuid }) => [path, uuid]),
+    [
+      ['/dev/vda', '00000000-0000-0000-0000-000000000000'],
+      ['/dev/vdb', UUID],
+    ],
+  );
+  assert.equal(read.compress, 'zlib');
+  assert.equal(read.deviceWaitMs, 5000);
+  assert.equal(read.deviceTimeoutMs, 30_000);
+});
+
+test('a configuration that differs from a label is refused; defaults are no statement', async () => {
+  const devices = [device('/dev/vdb')];
+  checkAgainstConfig(devices, await parseConfig('', 'x.toml'), 'x.toml');
+  checkAgainstConfig(devices, await parseConfig('sample_rate = 4', 'x.toml'), 'x.toml');
+  for (const toml of ['sample_rate = 8', 'block_order = 1', 'log_area_kib = 64']) {
+    const config = await parseConfig(toml, 'x.toml');
+    assert.throws(() => checkAgainstConfig(devices, config, 'x.toml'), {
+      code: 'CONFIG_DIFFERS',
+      message: /^x\.toml: /,
+    });
+  }
+});
+
+test('two disks with one label are refused, two ways to one disk are not', async () => {
+  const config = await parseConfig('', 'x.toml');
+  const other = { ...device('/dev/vdc'), id: { ...ID, serial: 'other' } };
+  assert.throws(() => checkAgainstConfig([device('/dev/vdb'), other], config, 'x'), {
+    code: 'DEVICE_TWICE',
+    message: /\/dev\/vdb and \/dev\/vdc/,
+  });
+  checkAgainstConfig([device('/dev/vdb'), device('/dev/sdb')], config, 'x');
+});
+
+test('log area: header, ranges and each place; a device whose area is too small is left out', () => {
+  const log = {
+    release: '6.12.1',
+    vmcoreinfo: new TextEncoder().encode('OSRELEASE=6.12.1\n'),
+    memory: [
+      { name: 'prb', vaddr: 0xffffffff82001008n, paddr: 0x2001008, length: 8 },
+      { name: 'data', vaddr: 0xffff888000100000n, paddr: 0x100000, length: 131072 },
+    ],
+  };
+  const small = device('/dev/vdc', 65536);
+  const { files, devices, problems } = planParts([small, device('/dev/vdb')], log);
+  const file = (path: string): Uint8Array =>
+    files.find((entry) => entry.path === `etc/diskdump/log-area/${path}`)!.bytes;
+  const text = (path: string): string => new TextDecoder().decode(file(path));
+  assert.equal(devices, 1);
+  assert.match(problems[0]?.text ?? '', /^\/dev\/vdc: its log area has 65536 bytes/);
+  const header = decodeLogAreaHeader(file('header'), 2 ** 20);
+  assert.equal(header?.release, '6.12.1');
+  assert.equal(text('ranges'), `${0x2001000} 4096 65536\n${0x100000} 131072 69632\n`);
+  const { identity } = device('/dev/vdb').label!;
+  const { labelOffset, logAreaOffset } = labelGeometry(identity);
+  assert.equal(text('device-1/place'), `SIZE=${SIZE}\nSTART=1048576\nLABEL=${labelOffset}\nAREA=${logAreaOffset}\n`);
+  assert.deepEqual(file('device-1/identity'), encodeIdentity(identity));
+  assert.equal(files.length, 4);
+});
+
+test('/proc/diskdump as it was printed', async () => {
+  const config = await parseConfig('compress = "zstd"\nfinal_action = "halt"', 'x.toml');
+  const lines = formatProc(config, [{ name: 'sde1', startSector: 514080, sectorCount: 1012095 }], {
+    count: 261898,
+    end: 262144,
+  });
+  assert.deepEqual(lines, [
+    '# sample_rate: 8',
+    '# block_order: 2',
+    '# fallback_on_err: 1',
+    '# halt_on_err: 1',
+    '# allow_risky_dumps: 1',
+    '# dump_level: 1',
+    '# compress: 1',
+    '# total_blocks: 261909',
+    '#',
+    'sde1 514080 1012095',
+  ]);
+});
+
+test('pages of RAM are whole pages of the top level of the memory map', () => {
+  withFolder((folder) => {
+    mkdirSync(join(folder, 'proc'));
+    writeFileSync(
+      join(folder, 'proc/iomem'),
+      '00001000-0009fbff : System RAM\n00100000-3ffdffff : System RAM\n  01000000-01ffffff : Kernel code\n',
+    );
+    writeFileSync(join(folder, 'proc/meminfo'), 'MemTotal: 8192 kB\n');
+    assert.deepEqual(readMemoryPages(folder), { count: 0x9e + 0x3fee0, end: 0x3ffe0 });
+    writeFileSync(join(folder, 'proc/iomem'), '00000000-00000000 : System RAM\n');
+    assert.deepEqual(readMemoryPages(folder), { count: 2048, end: 2048 });
+  });
+});
+
+test('WebAssembly runs where these tests do', async () => {
+  assert.ok((await tryRuntime(undefined)).every(({ code }) => code !== 'WASM'));
+});
+
+test('a document has every field of the contract, and people get lines', () => {
+  const budget = forecastMemory({
+    reservedBytes: 192 * 2 ** 20,
+    kernelBytes: 4e7,
+    initramfsBytes: 4.5e7,
+    moduleBytes: 1e6,
+  });
+  const result = {
+    armed: true,
+    machine: { bootId: '', release: '6.12.1', version: '', memorySha256: '', cpus: '0', followsHotplug: false },
+    reservedBytes: 192 * 2 ** 20,
+    budget,
+    commandLine: 'console=ttyS0',
+    devices: [device('/dev/vdb')],
+    triggers: [{ name: 'kernel.panic_on_oops', value: 0, wanted: 1, ok: false }],
+    problems: [{ code: 'NO_WATCHDOG', level: 'warning', text: 'no watchdog', hint: 'add one' }],
+  } as const;
+  const document = armDocument(result);
+  assert.equal(document.schema, 'diskdump.status/1');
+  assert.equal(document.spareBytes, budget.spareBytes);
+  assert.deepEqual(document.devices, [{ path: '/dev/vdb', uuid: UUID, state: 'ready', problems: [] }]);
+  assert.deepEqual(document.triggers, { 'kernel.panic_on_oops': { value: 0, wanted: 1, ok: false } });
+  const lines = armLines(result, false);
+  assert.equal(lines[0], 'armed: a panic of 6.12.1 leaves a dump');
+  assert.ok(lines.includes('warning: no watchdog'));
+  assert.ok(lines.includes('  hint: add one'));
+});
+
+const SIZE = 64 * 2 ** 20;
+const UUID = '00010203-0405-0607-0809-0a0b0c0d0e0f';
+const ID = { serial: 'disk', wwid: '', bus: 'devices/pci/block', start: 2 ** 20, size: SIZE };
+
+function device(path: string, logAreaBytes = 2 ** 20): InspectedDevice {
+  const identity: LabelIdentity = {
+    uuid: Uint8Array.from({ length: 16 }, (_, i) => i),
+    start: 2 ** 20,
+    deviceSize: SIZE,
+    logicalBlock: 512,
+    sampleRate: 4,
+    blockOrder: 2,
+    signatureAdd: 7,
+    logAreaBytes,
+    capacity: planGeometry(SIZE, { logAreaBytes }).capacity,
+    machineId: new Uint8Array(16),
+    serial: 'disk',
+    formattedMs: 0,
+  };
+  return { path, uuid: UUID, state: 'ready', problems: [], id: ID, label: readyLabel(identity, 1, 0) };
+}
+
+function withFolder(use: (folder: string) => void): void {
+  const folder = mkdtempSync(join(tmpdir(), 'diskdump-arming-'));
+  try {
+    use(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
