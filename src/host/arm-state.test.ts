@@ -67,6 +67,8 @@ test('a kernel that follows hotplug itself needs no new arming for it', () => {
   assert.deepEqual(stale({ memorySha256: 'other', cpus: '0-4', followsHotplug: true }), []);
 });
 
+test('hidden addresses prove nothing', () => assert.deepEqual(stale({ memorySha256: '' }), []));
+
 test('replaced files', () => {
   write('initramfs', 'another');
   write('vmlinuz', 'another');

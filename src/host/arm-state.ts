@@ -1,7 +1,18 @@
 /** What was armed, noted so that `status` can say whether it still holds: `/run/diskdump/armed.json`, and a copy in /var/lib. */
 
 import { createHash } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { KexecCall } from './kexec.ts';
 import type { MemoryBudget } from './memory-budget.ts';
@@ -41,7 +52,7 @@ export interface MachineFacts {
   /** `uname -r` and `uname -v`. */
   readonly release: string;
   readonly version: string;
-  /** Of the System RAM ranges in /proc/iomem. */
+  /** Of the System RAM ranges in /proc/iomem; '' where addresses are hidden (not root). */
   readonly memorySha256: string;
   /** As in `/sys/devices/system/cpu/present`: `0-3`. */
   readonly cpus: string;
@@ -67,7 +78,7 @@ export function readMachineFacts(root = ''): MachineFacts {
     bootId: text(`${root}/proc/sys/kernel/random/boot_id`),
     release: text(`${root}/proc/sys/kernel/osrelease`),
     version: text(`${root}/proc/sys/kernel/version`),
-    memorySha256: sha256(ranges.join('\n')),
+    memorySha256: ranges.some((line) => !/^0+-0+ :/.test(line)) ? sha256(ranges.join('\n')) : '',
     cpus: text(`${root}/sys/devices/system/cpu/present`),
     followsHotplug:
       text(`${root}/sys/devices/system/memory/crash_hotplug`) === '1' &&
@@ -106,22 +117,32 @@ export function findStaleness(state: ArmedState, now: MachineFacts, configSha256
       'kernel',
       `the running kernel is ${now.release} (${now.version}), armed was ${then.release} (${then.version})`,
     );
-  } else if (fileSha256(state.kernelImage.path) !== state.kernelImage.sha256) {
+  } else if (isReplaced(state.kernelImage)) {
     found('kernel', `${state.kernelImage.path} is another file than the one that was loaded`);
   }
-  if (then.memorySha256 !== now.memorySha256 && !now.followsHotplug) {
+  if (now.memorySha256 !== '' && then.memorySha256 !== now.memorySha256 && !now.followsHotplug) {
     found('memory', 'memory was added or removed: the capture kernel would see the old map');
   }
   if (then.cpus !== now.cpus && !now.followsHotplug) {
     found('cpus', `CPUs present are ${now.cpus}, when armed they were ${then.cpus}`);
   }
-  if (fileSha256(state.initramfs.path) !== state.initramfs.sha256) {
+  if (isReplaced(state.initramfs)) {
     found('initramfs', `${state.initramfs.path} is another file than the one that was loaded`);
   }
   if (configSha256 !== undefined && state.config.sha256 !== configSha256) {
     found('config', 'the configuration was changed since');
   }
   return stale;
+}
+
+/** Whether a file is not what it was; false where it may not be looked at. */
+function isReplaced({ path, sha256 }: { readonly path: string; readonly sha256: string }): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') return false;
+  }
+  return fileSha256(path) !== sha256;
 }
 
 /** SHA-256 of a file, `''` for one that cannot be read. */
@@ -142,7 +163,7 @@ function writeWhole(path: string, content: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   const partial = join(dirname(path), `.${process.pid}.partial`);
   try {
-    const fd = openSync(partial, 'w', 0o600);
+    const fd = openSync(partial, 'w', 0o644);
     try {
       writeSync(fd, content);
       fsyncSync(fd);

@@ -25,7 +25,6 @@ import {
   findOtherKdump,
   loadCrashKernel,
   readKexecState,
-  unloadCrashKernel,
 } from '../../host/kexec.ts';
 import { forecastMemory, type MemoryBudget, readKernelBytes, suggestReservation } from '../../host/memory-budget.ts';
 import type { RuntimeImage } from '../../host/runtime-image.ts';
@@ -113,7 +112,7 @@ export async function armMachine(options: ArmOptions): Promise<ArmResult> {
     if (options.dryRun || hasError(problems)) return { ...result, armed: false, triggers: readTriggers() };
 
     options.say('kexec');
-    if (readKexecState().loaded) unloadCrashKernel(kexec);
+    // The kernel lets go of an image that is loaded already before it takes the new one.
     const call = loadCrashKernel({ kernel, initramfs: initramfs.path, commandLine }, kexec);
     for (const text of noteArmedDigest(devices, initramfs.sha256))
       problems.push({ code: 'LABEL_DIGEST', level: 'warning', text });
