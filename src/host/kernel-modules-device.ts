@@ -39,9 +39,7 @@ export function findWatchdog(sysfs: string, tree: ModuleTree): WatchdogDriver | 
     const modules = ancestorModules(sysfs, realpath(join(directory, entry)));
     return { modules, identity, loaded: true };
   }
-  const module = [...deviceAliases(sysfs)]
-    .flatMap((modalias) => findByModalias(tree, modalias))
-    .find((name) => tree.modules.get(name)?.path.includes('/watchdog/') && name !== 'softdog');
+  const module = findByModalias(tree, '/watchdog/', deviceAliases(sysfs)).find((name) => name !== 'softdog');
   return module === undefined ? undefined : { modules: [module], identity: module, loaded: false };
 }
 

@@ -66,10 +66,12 @@ test('modules are read decompressed', () => {
   assert.deepEqual(contents, ['plain module', 'module in xz', 'module in zstd', 'module in gzip']);
 });
 
-test('aliases match as shell patterns do', () => {
-  assert.deepEqual(findByModalias(tree, 'pci:v00008086d000025ABsv00001AF4sd00001100bc08sc80i00'), ['i6300esb']);
-  assert.deepEqual(findByModalias(tree, 'virtio:d00000002v00001AF4'), ['virtio_blk']);
-  assert.deepEqual(findByModalias(tree, 'virtio:d00000004v00001AF4'), []);
+test('aliases match as shell patterns do, of modules in one folder', () => {
+  const watchdog = 'pci:v00008086d000025ABsv00001AF4sd00001100bc08sc80i00';
+  assert.deepEqual(findByModalias(tree, '/watchdog/', [watchdog]), ['i6300esb']);
+  assert.deepEqual(findByModalias(tree, '/block/', [watchdog]), []);
+  assert.deepEqual(findByModalias(tree, '/block/', ['virtio:d00000002v00001AF4']), ['virtio_blk']);
+  assert.deepEqual(findByModalias(tree, '/block/', ['virtio:d00000004v00001AF4']), []);
 });
 
 test('a tree without modules.dep says what to do', () => {

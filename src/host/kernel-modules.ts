@@ -23,8 +23,12 @@ export interface ModuleTree {
   readonly builtin: ReadonlySet<string>;
   /** By name: modules that should be there before it. */
   readonly before: ReadonlyMap<string, readonly string[]>;
-  /** Pattern as in modules.alias, with the module it leads to. */
-  readonly aliases: readonly { readonly pattern: string; readonly name: string }[];
+}
+
+/** A line of modules.alias. */
+interface ModuleAlias {
+  readonly pattern: string;
+  readonly name: string;
 }
 
 const FILE_LINES_MAX = 200_000;
@@ -39,7 +43,7 @@ export function moduleName(text: string): string {
 }
 
 /**
- * Reads `modules.dep`, `modules.builtin`, `modules.softdep` and `modules.alias` of `directory`.
+ * Reads `modules.dep`, `modules.builtin` and `modules.softdep` of `directory`.
  *
  * @throws UsageError `MODULES_MISSING` when there is no modules.dep.
  */
@@ -64,10 +68,6 @@ export function openModuleTree(directory: string): ModuleTree {
     modules,
     builtin: new Set(lines(directory, 'modules.builtin').map(moduleName)),
     before: readSoftDependencies(directory),
-    aliases: lines(directory, 'modules.alias')
-      .map((line) => words(line))
-      .filter((parts) => parts[0] === 'alias' && parts.length === 3)
-      .map((parts) => ({ pattern: parts[1] as string, name: moduleName(parts[2] as string) })),
   };
 }
 
@@ -114,14 +114,29 @@ export function readModule(tree: ModuleTree, module: KernelModule): Uint8Array {
   }
 }
 
-/** Modules whose alias patterns match a device's `modalias`, such as `pci:v00008086d000025AB…`. */
-export function findByModalias(tree: ModuleTree, modalias: string): string[] {
+/**
+ * Modules below `folder` (such as `/watchdog/`) whose alias patterns match one of the devices' `modalias`, such as
+ * `pci:v00008086d000025AB…`, in the order of the devices.
+ */
+export function findByModalias(tree: ModuleTree, folder: string, modaliases: Iterable<string>): string[] {
+  const aliases = readAliases(tree, folder);
   const names = new Set<string>();
-  const bus = modalias.slice(0, modalias.indexOf(':') + 1);
-  for (const { pattern, name } of tree.aliases) {
-    if (pattern.startsWith(bus) && matchesPattern(pattern, modalias)) names.add(name);
+  for (const modalias of modaliases) {
+    for (const { pattern, name } of aliases) if (matchesPattern(pattern, modalias)) names.add(name);
   }
   return [...names];
+}
+
+/** Only those that can matter: modules.alias of a distribution has 30,000 lines. */
+function readAliases(tree: ModuleTree, folder: string): ModuleAlias[] {
+  const aliases: ModuleAlias[] = [];
+  for (const line of lines(tree.directory, 'modules.alias')) {
+    const name = moduleName(line.slice(line.lastIndexOf(' ') + 1));
+    if (!tree.modules.get(name)?.path.includes(folder)) continue;
+    const [keyword, pattern] = words(line);
+    if (keyword === 'alias' && pattern) aliases.push({ pattern, name });
+  }
+  return aliases;
 }
 
 /** `modules.softdep`: `softdep NAME pre: A B post: C`; only what comes before matters for loading. */
