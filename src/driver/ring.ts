@@ -42,8 +42,8 @@ export const OPERATION = { read: 1, write: 2, flush: 3, sanityCheck: 4, quiesce:
 
 export type Operation = (typeof OPERATION)[keyof typeof OPERATION];
 
-/** Life of the thread. `broken`: it ended by a bug of ours. */
-export const THREAD_STATE = { starting: 0, open: 1, failed: 2, broken: 3, ended: 4 } as const;
+/** Life of the thread. `starting` is Node's affair, from `opening` on it is the device's; `broken`: ended by a bug of ours. */
+export const THREAD_STATE = { starting: 0, opening: 1, open: 2, failed: 3, broken: 4, ended: 5 } as const;
 
 const CONTROL_BYTES = 65536;
 const TEXT_OFFSET = 32768;

@@ -14,6 +14,7 @@ export interface ServedDevice extends DumpDevice {
 /** Opens the device, tells its facts, and serves until it is told to shut down. Returns when the thread may end. */
 export function serveDevice(ring: Ring, open: () => ServedDevice): void {
   let device: ServedDevice;
+  ring.publish(CONTROL.state, THREAD_STATE.opening);
   try {
     device = open();
   } catch (error) {

@@ -63,6 +63,28 @@ if (hasLoop()) {
       detachLoop(loop);
     });
 
+    test('it is let go after a failure, without another one', () => {
+      const loop = attachLoop(sparseFile(16 * MIB, smallTmpfs(2 * MIB)));
+      assert.ok(loop);
+      for (const told of [true, false]) {
+        const device = ThreadedDevice.open(loop);
+        const fill = (): void => {
+          for (let offset = 0; offset < 16 * MIB; offset += MIB) device.write(pattern(MIB, offset), offset);
+          device.flush();
+        };
+        if (told) {
+          failsWith(fill, { operation: 'write', errno: 'ENOSPC' });
+          device.shutdown();
+        } else {
+          device.write(pattern(MIB, 1), 12 * MIB);
+          failsWith(() => device.shutdown(), { operation: 'write', errno: 'ENOSPC', offset: 12 * MIB });
+        }
+        // O_EXCL would not have it twice.
+        ThreadedDevice.open(loop).shutdown();
+      }
+      detachLoop(loop);
+    });
+
     test('nothing is written behind a failed write before the engine knows', () => {
       const folder = smallTmpfs(2 * MIB);
       writeFileSync(join(folder, 'ballast'), new Uint8Array(MIB + MIB / 2));

@@ -32,9 +32,11 @@ export interface ThreadedOptions {
 export const DEADLINE_MS = 25_000;
 
 /** Measured: with four, neighbours are written 2 MiB at once while the engine fills the other two. */
-export const SLOTS = 2;
+export const SLOTS = 4;
 
 const WAIT_SLICE_MS = 1000;
+/** Bound of starting a thread. Measured: 35 ms, under emulation some 500. */
+const START_MS = 20_000;
 /** Discards are asked for in pieces, so that each has its own deadline. */
 const DISCARD_PIECE = 2 ** 30;
 
@@ -131,13 +133,19 @@ export class ThreadedDevice implements DumpDevice {
     return true;
   }
 
+  /**
+   * Flushes and lets go, whatever failed before. Throws only what nobody was told of yet, and only after it has let go.
+   */
   shutdown(): void {
     if (this.#ended || this.#death) return;
-    try {
-      this.#request(OPERATION.shutdown);
-    } finally {
-      this.#ended = true;
-    }
+    const toldBefore = this.#epoch > 0;
+    this.#reap(false);
+    const failure = this.#takeFailure();
+    this.#awaitCompleted((this.#submitted - this.#ring.slots + 1) | 0);
+    this.#awaitCompleted((this.#submit(OPERATION.shutdown, 0, 0) + 1) | 0);
+    this.#ended = true;
+    const last = failure ?? this.#takeFailure();
+    if (last && !toldBefore) throw last;
   }
 
   /** True when the device was given up. */
@@ -173,11 +181,16 @@ export class ThreadedDevice implements DumpDevice {
     if (this.#death) throw this.#death;
     if (this.#ended) throw this.#error('probe', 'ENODEV');
     this.#reap(false);
+    const failure = this.#takeFailure();
+    if (failure) throw failure;
+  }
+
+  /** The failure to report, if there is one; what the thread refused because of it is not reported again. */
+  #takeFailure(): DeviceError | undefined {
     const failure = this.#failure;
-    if (!failure) return;
+    if (failure) this.#epoch = (this.#epoch + 1) | 0;
     this.#failure = undefined;
-    this.#epoch = (this.#epoch + 1) | 0;
-    throw failure;
+    return failure;
   }
 
   /** Waits until requests before `count` are completed. Gives the device up when nothing moves for the deadline. */
@@ -205,7 +218,7 @@ export class ThreadedDevice implements DumpDevice {
     for (; this.#reaped !== completed; this.#reaped = (this.#reaped + 1) | 0) {
       const slot = ring.descriptor(this.#reaped);
       const errno = ring.load(slot + SLOT.errno);
-      if (errno === 0 || this.#failure) continue;
+      if (errno === 0 || this.#failure || ring.load(slot + SLOT.epoch) !== this.#epoch) continue;
       if (lastIsHint && ((this.#reaped + 1) | 0) === completed) continue;
       const operation = FAILURE_NAME[ring.load(slot + SLOT.operation) as Operation];
       const isTransfer = operation === 'read' || operation === 'write';
@@ -215,18 +228,24 @@ export class ThreadedDevice implements DumpDevice {
     }
   }
 
+  /** The device's deadline begins when the thread does: starting it is work of ours, slow on a busy machine. */
   #awaitOpen(): void {
     const ring = this.#ring;
-    const begun = performance.now();
-    while (ring.load(CONTROL.state) === THREAD_STATE.starting) {
-      const left = this.#deadlineMs - (performance.now() - begun);
-      if (left <= 0) this.#giveUp('ETIMEDOUT', 'open');
-      if (Atomics.wait(ring.words, CONTROL.state, THREAD_STATE.starting, Math.min(left, WAIT_SLICE_MS)) === 'timed-out')
-        this.#onWait?.();
-    }
+    this.#awaitState(THREAD_STATE.starting, Math.max(START_MS, this.#deadlineMs));
+    this.#awaitState(THREAD_STATE.opening, this.#deadlineMs);
     const state = ring.load(CONTROL.state);
     if (state === THREAD_STATE.failed) throw this.#error('open', errnoName(ring.load(CONTROL.errno)));
     if (state === THREAD_STATE.broken) throw brokenThread(this.name, ring);
+  }
+
+  #awaitState(past: number, deadlineMs: number): void {
+    const { words } = this.#ring;
+    const begun = performance.now();
+    while (this.#ring.load(CONTROL.state) === past) {
+      const left = deadlineMs - (performance.now() - begun);
+      if (left <= 0) this.#giveUp('ETIMEDOUT', 'open');
+      if (Atomics.wait(words, CONTROL.state, past, Math.min(left, WAIT_SLICE_MS)) === 'timed-out') this.#onWait?.();
+    }
   }
 
   /** The device is dead from here on, and its thread nobody's. */

@@ -11,6 +11,7 @@ const MAP_PRIVATE = 0x02;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
+const MAP_POPULATE = 0x8000;
 const MAP_FAILED = -1n;
 
 /** Mappings begin on this boundary of the file on every architecture that Linux runs on (arm64 and ppc64 have 64 KiB pages). */
@@ -60,7 +61,10 @@ export class MappedWindow {
       offset % MAP_ALIGNMENT === 0 && length > 0 && length <= this.size,
       `window over ${length} bytes at ${offset}`,
     );
-    return this.#calls.mmap(this.#address, length, PROT_READ, MAP_SHARED | MAP_FIXED, fd, offset) === this.#address;
+    return (
+      this.#calls.mmap(this.#address, length, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, offset) ===
+      this.#address
+    );
   }
 
   /** Lays nothing there: the file can be closed, and a stray read faults rather than sees old bytes. */
