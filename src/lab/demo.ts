@@ -218,13 +218,12 @@ function tellComparison(narration: Narration, report: CycleReport): boolean {
 /** What `info` and `log` print about the dump. */
 function tellDump(narration: Narration, report: CycleReport, materials: Materials): void {
   const dump = join(report.saved.at(-1) ?? '', 'vmcore');
-  const ask = (verb: string) =>
-    spawnSync(process.execPath, [join(materials.cli, 'main.mjs'), verb, dump], {
-      encoding: 'utf8',
-      env: { ...process.env, NO_COLOR: '1' },
-    })
-      .stdout.trimEnd()
-      .split('\n');
+  const ask = (verb: string): string[] => {
+    const main = join(materials.cli, 'main.mjs');
+    const env = { ...process.env, NO_COLOR: '1' };
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, verb, dump], { encoding: 'utf8', env });
+    return (status === 0 ? stdout : stderr).trimEnd().split('\n');
+  };
   narration.line();
   narration.line([span('$ ', 'dim'), span('diskdump info vmcore', 'bold')]);
   for (const line of ask('info')) narration.line([span(escapeControls(line))]);

@@ -8,7 +8,7 @@ import { findProgram } from './programs.ts';
 import type { GuestDisk } from './qemu.ts';
 
 /** Bytes that stage 1 has written when a fault strikes: in the middle of the dump. */
-const STRIKE_SECTORS = (48 * 2 ** 20) / 512;
+const STRIKE_SECTORS = (24 * 2 ** 20) / 512;
 
 /** Shell that waits until stage 1 has written that much to a disk; runs beside PID 1, with its programs. */
 function waitForDump(serial: string): string {

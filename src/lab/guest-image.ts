@@ -7,6 +7,7 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -30,7 +31,9 @@ const GUEST_PROGRAMS = { kexec: 'usr/sbin', kmod: 'usr/bin', xz: 'usr/bin', zstd
 const APPLETS =
   'sh mount umount cat ls ln cp mv rm mkdir echo sleep insmod sed grep sync poweroff reboot hostname uname dd sha256sum od cmp kill sort head tail touch ps free losetup';
 /** Changes when the layout of the tools disk does. */
-const RECIPE = 'tools/2';
+const RECIPE = 'tools/3';
+/** Tools disks of older sources that stay in the cache. */
+const TOOLS_DISKS_KEPT = 3;
 /** Which of kmod's names the guest has. */
 const KMOD_NAMES = ['modprobe', 'modinfo', 'depmod', 'lsmod'];
 
@@ -72,7 +75,7 @@ export function buildKernelDisk(kernel: Kernel): string {
     if (kernel.config) copyFileSync(kernel.config, join(work, 'boot', `config-${kernel.release}`));
     cpSync(kernel.modules, join(work, 'lib/modules', kernel.release), { recursive: true, verbatimSymlinks: true });
     for (const link of ['build', 'source']) rmSync(join(work, 'lib/modules', kernel.release, link), { force: true });
-    packSquashfs(work, path);
+    packSquashfs(work, path, ['-comp', 'zstd', '-Xcompression-level', '3']);
   });
 }
 
@@ -84,7 +87,10 @@ export interface ToolsPlan {
   readonly runtimeImage: string;
 }
 
-/** A squashfs with kexec, kmod, their libraries, the bundled command line and the runtime image. */
+/**
+ * A squashfs with kexec, kmod, their libraries, the bundled command line, the runtime image, and what is in that image
+ * once more for the guest's own use. Not compressed: under software emulation a guest reads faster than it unpacks.
+ */
 export function buildToolsDisk(plan: ToolsPlan): string {
   const key = digest(
     RECIPE,
@@ -109,10 +115,12 @@ export function buildToolsDisk(plan: ToolsPlan): string {
     cpSync(plan.cli, join(work, 'cli'), { recursive: true });
     cpSync(join(findCheckout(), 'src/host/capture-root'), join(work, 'capture-root'), { recursive: true });
     copyFileSync(plan.runtimeImage, join(work, 'runtime.img'));
+    run('unsquashfs', ['-quiet', '-no-progress', '-dest', join(work, 'runtime'), plan.runtimeImage]);
     const launcher = '#!/bin/sh\nexec /runtime/bin/node /tools/cli/main.mjs "$@"\n';
     writeFileSync(join(work, 'usr/bin/diskdump'), launcher);
     chmodSync(join(work, 'usr/bin/diskdump'), 0o755);
-    packSquashfs(work, path);
+    packSquashfs(work, path, ['-noI', '-noD', '-noF', '-noX']);
+    keepNewest(dirname(path), TOOLS_DISKS_KEPT);
   });
 }
 
@@ -174,11 +182,20 @@ function copyLibraries(programs: readonly string[], root: string): void {
   }
 }
 
-function packSquashfs(folder: string, path: string): void {
+/** Deletes all but the newest files of a cache. */
+function keepNewest(folder: string, count: number): void {
+  const files = readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(folder, entry.name));
+  const aged = files.map((path) => ({ path, ms: statSync(path).mtimeMs })).sort((a, b) => b.ms - a.ms);
+  for (const { path } of aged.slice(count)) rmSync(path);
+}
+
+function packSquashfs(folder: string, path: string, compression: readonly string[]): void {
   const temporary = `${path}.${process.pid}.tmp`;
   rmSync(temporary, { force: true });
   const options = ['-noappend', '-quiet', '-no-progress', '-no-xattrs', '-all-root'];
-  run('mksquashfs', [folder, temporary, ...options, '-comp', 'zstd', '-Xcompression-level', '3']);
+  run('mksquashfs', [folder, temporary, ...options, ...compression]);
   run('mv', [temporary, path]);
 }
 

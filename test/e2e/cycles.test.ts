@@ -41,7 +41,7 @@ const CASES: readonly Case[] = [
   {
     name: '6.1 cloud, sysrq; other tools open the vmcore and the device',
     kernel: CLOUD_61,
-    change: { label: '61-sysrq', crash: 'sysrq' },
+    change: { label: '61-sysrq', crash: 'sysrq', sparseMemory: false },
     more: assertOthersOpen,
   },
   {
@@ -57,7 +57,7 @@ const CASES: readonly Case[] = [
   {
     name: '6.12 cloud, NULL dereference in a hard interrupt; other tools open the vmcore and the device',
     kernel: CLOUD_612,
-    change: { label: '612-irq', crash: 'hardirq' },
+    change: { label: '612-irq', crash: 'hardirq', sparseMemory: false },
     more: assertOthersOpen,
   },
   { name: '6.1 generic, sysrq', kernel: GENERIC_61, change: { label: 'generic', crash: 'sysrq' } },

@@ -56,7 +56,7 @@ describe('stage 1 under faults', { concurrency: 2 }, () => {
 
   test('the disk answers EIO in mid-dump: the next device goes on', async () => {
     const folder = createScratch('eio-disk');
-    const bad = badSectorDisk(createSparseFile(join(folder, 'bad'), DISK_BYTES), 40 * 2 ** 20);
+    const bad = badSectorDisk(createSparseFile(join(folder, 'bad'), DISK_BYTES), 24 * 2 ** 20);
     const report = await crash(
       { label: 'eio', devices: ['bad', 'dump'], formatted: ['bad', 'dump'] },
       { disks: { bad } },
