@@ -29,7 +29,7 @@ test("the first kernel's consoles, the fixed words, the digests, then the config
   const firstKernel = 'BOOT_IMAGE=/vmlinuz root=/dev/vda1 console=tty0 quiet console=ttyS0,115200 crashkernel=192M';
   assert.equal(
     captureCommandLine({ ...DIGESTS, firstKernel, append: ' nomodeset  maxcpus=1 ' }),
-    `console=tty0 console=ttyS0,115200 nr_cpus=1 reset_devices irqpoll panic=5 diskdump.runtime=${DIGESTS.runtimeSha256} ` +
+    `console=tty0 console=ttyS0,115200 nr_cpus=1 reset_devices irqpoll panic=5 rootfstype=ramfs diskdump.runtime=${DIGESTS.runtimeSha256} ` +
       `diskdump.armed=${DIGESTS.armedSha256} nomodeset maxcpus=1`,
   );
 });

@@ -32,8 +32,11 @@ export interface CrashKernelPlan {
  */
 const COMMAND_LINE_MAX = 2048 - 128;
 
-/** Words that every capture kernel gets. */
-const CAPTURE_WORDS = ['nr_cpus=1', 'reset_devices', 'irqpoll', 'panic=5'] as const;
+/**
+ * Words that every capture kernel gets. A root of tmpfs would take half of the memory that is free before the initramfs is
+ * unpacked, and the image is about that large.
+ */
+const CAPTURE_WORDS = ['nr_cpus=1', 'reset_devices', 'irqpoll', 'panic=5', 'rootfstype=ramfs'] as const;
 
 /** Reads the state. `root` is where /sys and /proc hang, for tests. */
 export function readKexecState(root = ''): KexecState {
