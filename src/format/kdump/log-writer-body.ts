@@ -56,14 +56,14 @@ export interface BodyChecksums {
   descriptors: number;
 }
 
-/** Buffers of a body in bytes; the default is 0.8 MiB in all for two passes. */
+/** Buffers of a body in bytes; the default is 0.4 MiB in all for two passes. */
 export interface BodySizes {
   readonly bitmapWindow: number;
   readonly descriptorWindow: number;
   readonly cursorWindow: number;
 }
 
-export const BODY_SIZES: BodySizes = { bitmapWindow: 2 ** 18, descriptorWindow: 2 ** 18, cursorWindow: 2 ** 17 };
+export const BODY_SIZES: BodySizes = { bitmapWindow: 2 ** 16, descriptorWindow: 3 * 2 ** 16, cursorWindow: 2 ** 16 };
 
 /** Writes bodies with buffers made once. */
 export class BodyWriter {

@@ -50,6 +50,8 @@ export const GENERATION_SHARE = { raw: 0.02, compressed: 0.04 } as const;
 /** Defaults for a raw dump. */
 export const WRITER_PARAMETERS: WriterParameters = {
   ...LOG_PARAMETERS,
+  // What waits for an index record takes 32 bytes a page: 512 KiB.
+  indexInterval: 2 ** 14,
   runRecordReserve: 2 ** 16,
   generationShare: GENERATION_SHARE.raw,
 };
