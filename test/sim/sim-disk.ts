@@ -68,6 +68,8 @@ export class SimDisk implements DumpDevice {
   /** The disk as reads see it. */
   readonly contents: Uint8Array;
   fault: SimFault | undefined;
+  /** Called after each write and flush, once it has been taken; may throw to end the run there. */
+  onStep: (() => void) | undefined;
   calls = 0;
   #dead: string | undefined;
 
@@ -96,11 +98,13 @@ export class SimDisk implements DumpDevice {
     this.#call('write', offset, bytes.length);
     this.contents.set(bytes, offset);
     this.journal.push({ kind: 'write', offset, bytes: bytes.slice() });
+    this.onStep?.();
   }
 
   flush(): void {
     this.#call('flush', 0, 0);
     this.journal.push({ kind: 'flush' });
+    this.onStep?.();
   }
 
   shutdown(): void {}
@@ -151,6 +155,12 @@ export class CutWalker {
   constructor(image: Uint8Array, journal: readonly SimOperation[]) {
     this.#durable = image.slice();
     this.#journal = journal;
+  }
+
+  /** Moves behind the last operation. */
+  toEnd(): this {
+    while (this.at < this.#journal.length) this.step();
+    return this;
   }
 
   get done(): boolean {
