@@ -31,7 +31,7 @@ export interface ThreadedOptions {
 /** Longer than a healthy disk's worst answer, shorter than the 60 s after which PID 1 takes stage 1 for dead. */
 export const DEADLINE_MS = 25_000;
 
-/** Measured: with four, neighbours are written 2 MiB at once while the engine fills the other two. */
+/** With four, neighbours are written 2 MiB at once while the engine fills the other two. */
 export const SLOTS = 4;
 
 const WAIT_SLICE_MS = 1000;
@@ -172,8 +172,18 @@ export class ThreadedDevice implements DumpDevice {
     ring.storeU64(slot + SLOT.offset, offset);
     ring.storeU64(slot + SLOT.length, length);
     this.#submitted = (n + 1) | 0;
-    ring.publish(CONTROL.submitted, this.#submitted);
+    ring.store(CONTROL.submitted, this.#submitted);
+    const pending = (this.#submitted - ring.load(CONTROL.completed)) | 0;
+    if (2 * pending >= ring.slots) this.#wake();
     return n;
+  }
+
+  /**
+   * Wakes the thread. Not for each write: half a ring at a time makes larger transfers and half as many switches. Whoever
+   * waits has woken it before.
+   */
+  #wake(): void {
+    Atomics.notify(this.#ring.words, CONTROL.submitted);
   }
 
   /** Throws what has failed since the last report. */
@@ -197,6 +207,7 @@ export class ThreadedDevice implements DumpDevice {
   #awaitCompleted(count: number, lastIsHint = false): void {
     const ring = this.#ring;
     let seen = ring.load(CONTROL.completed);
+    if (((seen - count) | 0) < 0) this.#wake();
     let since = performance.now();
     while (((seen - count) | 0) < 0) {
       const left = this.#deadlineMs - (performance.now() - since);

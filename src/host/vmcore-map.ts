@@ -11,6 +11,9 @@ import type { ByteSource } from '../base/source.ts';
 import { deviceError, errnoName, errnoOf } from '../sys/errno.ts';
 import { MAP_ALIGNMENT, MappedWindow } from '../sys/mapping.ts';
 
+/** Memory of the crashed kernel, in its capture kernel. */
+export const PROC_VMCORE = '/proc/vmcore';
+
 /** Bytes mapped at once. They are the dead kernel's memory: none of ours is taken. */
 export const VMCORE_WINDOW = 32 * 2 ** 20;
 
@@ -33,9 +36,10 @@ interface Window {
 }
 
 /**
- * Opens /proc/vmcore, or a file that stays as it is.
+ * Opens /proc/vmcore, or another file of that form.
  *
- * @param options.windowBytes a multiple of 64 KiB. @param options.map false to read in any case.
+ * @param options.windowBytes a multiple of 64 KiB. @param options.map false to read: for any file that may be cut short while
+ * it is open. From a file `read` is faster, too.
  * @throws DeviceError
  */
 export function openMapped(

@@ -18,7 +18,7 @@ import { CODEC_FLAG, codecTable } from '../codec/codec.ts';
 import { readBootId } from '../host/boot-id.ts';
 import { systemClock } from '../host/clock.ts';
 import { nodeCodecs, nodeCrc32 } from '../host/codecs.ts';
-import { openMapped } from '../host/vmcore-map.ts';
+import { openMapped, PROC_VMCORE } from '../host/vmcore-map.ts';
 import { killSelf } from '../sys/process.ts';
 import { parseStage1Config, type Stage1Config } from './config.ts';
 import { ConsoleSupervisor, type Say, sayOnConsole } from './console.ts';
@@ -27,7 +27,7 @@ import { RunFiles } from './run-files.ts';
 
 /** Runs the capture. Throws for what is wrong with configuration or machine; failures of devices are in the result. */
 function run(config: Stage1Config, files: RunFiles, say: Say): CaptureResult {
-  const source = openMapped(config.vmcore);
+  const source = openMapped(config.vmcore, { map: config.vmcore === PROC_VMCORE });
   const machine = openVmcoreMachine(source, config.machineName || `vmcore:${source.name}`);
   say(`${source.name}: ${source.size} bytes, ${source.access}`);
   const { facts, essential, remarks } = examineMachine(machine);

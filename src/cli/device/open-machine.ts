@@ -6,7 +6,7 @@ import type { Machine } from '../../capture/machine.ts';
 import { type ExaminedMachine, examineMachine } from '../../capture/machine-facts.ts';
 import { openVmcoreMachine } from '../../capture/vmcore-machine.ts';
 import { readBootId } from '../../host/boot-id.ts';
-import { openMapped } from '../../host/vmcore-map.ts';
+import { openMapped, PROC_VMCORE } from '../../host/vmcore-map.ts';
 import { openDumpFile } from '../open-dump.ts';
 
 /** An open machine, looked at. */
@@ -16,8 +16,6 @@ export interface OpenMachine extends ExaminedMachine {
   readonly bootId: Uint8Array;
   close(): void;
 }
-
-const PROC_VMCORE = '/proc/vmcore';
 
 /**
  * Opens `vmcore:PATH`, or a dump file or device by its path.
@@ -37,9 +35,10 @@ export function openMachine(name: string): OpenMachine {
 }
 
 function openVmcore(path: string): OpenMachine {
-  const source = openMapped(path);
+  const isProc = path === PROC_VMCORE;
+  const source = openMapped(path, { map: isProc });
   const machine = openVmcoreMachine(source);
-  const bootId = path === PROC_VMCORE ? readBootId() : new Uint8Array(16);
+  const bootId = isProc ? readBootId() : new Uint8Array(16);
   return { machine, bootId, ...examineMachine(machine), close: () => source.close() };
 }
 
