@@ -88,7 +88,7 @@ function simRanges(random: Random, pages: number): Range[] {
 function simKind(random: Random): PageKind {
   const draw = randomBelow(random, 100);
   if (draw < 25) return 'zero';
-  if (draw < 55) return 'compressible';
+  if (draw < 40) return 'compressible';
   return draw < 97 ? 'random' : 'unreadable';
 }
 
