@@ -13,7 +13,7 @@ import { type Materials, prepareMaterials } from './materials.ts';
 import { checkMemory, formatMemoryCheck, memoryAgrees, parseIomem } from './memory-check.ts';
 import { Narration, span } from './narration.ts';
 import { openDump } from './open-dump.ts';
-import { ensurePrograms, LAB_PROGRAMS, MODULE_PROGRAMS } from './programs.ts';
+import { ensurePrograms, LAB_PROGRAMS, MODULE_PROGRAMS, refreshPackageLists } from './programs.ts';
 import { type CrashKind, DEFAULT_MACHINE, type Scenario } from './scenario.ts';
 
 /** What the operator chose. */
@@ -30,7 +30,10 @@ export interface DemoOptions {
 /** How the run ended: 0, or 1 when the cycle did not agree with what was seen from outside. */
 export type DemoOutcome = 0 | 1;
 
-const LOG_LINES = 9;
+/** Lines of the log that are shown, from the first that tells of the crash. */
+const LOG_LINES = 12;
+const CRASH_LINE = /BUG:|Oops|Kernel panic|sysrq: Trigger/;
+const PAGE_BYTES = 4096;
 const CRASH_WORDS: Readonly<Record<CrashKind, string>> = {
   sysrq: 'echo c > /proc/sysrq-trigger',
   hardirq: 'a NULL dereference in a hard interrupt',
@@ -83,6 +86,7 @@ function prepare(narration: Narration, options: DemoOptions): Materials {
 
 /** A release, a series, or the newest kernel for virtual machines; generic where the distribution has none of those. */
 function chooseKernel(asked: string | undefined): KernelWish {
+  if (findKernels().length === 0) refreshPackageLists();
   if (asked === undefined)
     return findKernels({ flavour: 'cloud' }).length > 0 ? { flavour: 'cloud' } : { flavour: 'generic' };
   const release = parseKernelPackage(`linux-image-${asked}`);
@@ -94,6 +98,7 @@ function chooseKernel(asked: string | undefined): KernelWish {
 /** Tells the events of the console as they come. */
 function createTeller(narration: Narration, scenario: Scenario): (event: TimelineEvent) => void {
   let panicMs = 0;
+  let verifiedMs = 0;
   let captureMs = 0;
   return (event) => {
     switch (event.kind) {
@@ -136,12 +141,13 @@ function createTeller(narration: Narration, scenario: Scenario): (event: Timelin
       case 'device-refused':
         return narration.step('done', 'refused', escapeControls(event.text));
       case 'device-verified':
+        verifiedMs = event.atMs;
         narration.step('done', 'verified', escapeControls(event.text));
         return narration.working('stage 1', 'writing the dump');
       case 'progress':
         return narration.working('stage 1', escapeControls(event.text));
       case 'written':
-        return narration.step('done', 'written', escapeControls(event.text));
+        return narration.step('done', 'written', escapeControls(event.text), formatRate(event, verifiedMs));
       case 'stage1-ended':
         narration.step(
           /complete/.test(event.text) ? 'done' : 'failed',
@@ -172,13 +178,19 @@ function createTeller(narration: Narration, scenario: Scenario): (event: Timelin
   };
 }
 
+/** Memory a second, from the moment the device was verified. */
+function formatRate(written: TimelineEvent, verifiedMs: number): string {
+  const pages = Number(/: (\d+) pages/.exec(written.text)?.[1]);
+  return `${formatBytes((pages * PAGE_BYTES) / ((written.atMs - verifiedMs) / 1000))}/s of memory`;
+}
+
 function tellSaved(narration: Narration, text: string): void {
   const { dir, pages, state, seconds: took } = parseAnswer(text);
   narration.step(
     state === 'complete' ? 'done' : 'failed',
     'saved',
     `${dir}/vmcore`,
-    `${state}, ${pages} pages, ${took} s`,
+    `${state}, ${pages} pages, ${Number(took).toFixed(1)} s`,
   );
   narration.working('compare', 'every page with the memory that the host saw');
 }
@@ -217,20 +229,35 @@ function tellComparison(narration: Narration, report: CycleReport): boolean {
 
 /** What `info` and `log` print about the dump. */
 function tellDump(narration: Narration, report: CycleReport, materials: Materials): void {
-  const dump = join(report.saved.at(-1) ?? '', 'vmcore');
+  const folder = report.saved.at(-1) ?? report.directory;
   const ask = (verb: string): string[] => {
     const main = join(materials.cli, 'main.mjs');
     const env = { ...process.env, NO_COLOR: '1' };
-    const { status, stdout, stderr } = spawnSync(process.execPath, [main, verb, dump], { encoding: 'utf8', env });
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, verb, 'vmcore'], {
+      cwd: folder,
+      encoding: 'utf8',
+      env,
+    });
     return (status === 0 ? stdout : stderr).trimEnd().split('\n');
   };
   narration.line();
   narration.line([span('$ ', 'dim'), span('diskdump info vmcore', 'bold')]);
   for (const line of ask('info')) narration.line([span(escapeControls(line))]);
   narration.line();
-  narration.line([span('$ ', 'dim'), span(`diskdump log vmcore | tail -n ${LOG_LINES}`, 'bold')]);
-  for (const line of ask('log').slice(-LOG_LINES))
-    narration.line([span(escapeControls(line), /panic|BUG|Oops/.test(line) ? 'red' : 'plain')]);
+  narration.line([span('$ ', 'dim'), span('diskdump log vmcore', 'bold')]);
+  const log = ask('log');
+  const first = Math.max(
+    0,
+    Math.min(
+      log.findIndex((line) => CRASH_LINE.test(line)),
+      log.length - LOG_LINES,
+    ),
+  );
+  if (first > 0) narration.line([span(`… ${first} lines`, 'dim')]);
+  for (const line of log.slice(first, first + LOG_LINES))
+    narration.line([span(escapeControls(line), CRASH_LINE.test(line) ? 'red' : 'plain')]);
+  const rest = log.length - first - LOG_LINES;
+  if (rest > 0) narration.line([span(`… ${rest} lines`, 'dim')]);
 }
 
 function tellEnd(narration: Narration, report: CycleReport, options: DemoOptions, agreed: boolean): void {

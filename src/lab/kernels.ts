@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { basename, join } from 'node:path';
 import { UnsupportedError } from '../base/errors.ts';
 import { labCache } from './paths.ts';
-import { run } from './programs.ts';
+import { refreshPackageLists, run } from './programs.ts';
 
 /** One kernel package that apt knows. */
 export interface KernelPackage {
@@ -86,23 +86,34 @@ export function findKernels(wish: KernelWish = {}): KernelPackage[] {
  * @throws UnsupportedError `LAB_NO_KERNEL` when no suite offers one.
  */
 export function fetchNewestKernel(wish: KernelWish, say: (line: string) => void): Kernel {
-  const offered = findKernels(wish);
-  let failure: unknown;
-  for (const candidate of offered.slice(0, FETCH_TRIES_MAX)) {
-    try {
-      return fetchKernel(candidate, say);
-    } catch (error) {
-      failure = error;
-    }
-  }
+  const first = tryKernels(wish, say);
+  if (first.kernel) return first.kernel;
+  // Lists that are missing or old name packages that the archive no longer has.
+  const { kernel, offered, failure } = refreshPackageLists() ? tryKernels(wish, say) : first;
+  if (kernel) return kernel;
   const what = [wish.release, wish.series, wish.flavour].filter((word) => word !== undefined).join(' ') || 'any';
-  const why = failure instanceof Error ? `: ${failure.message}` : '';
   throw new UnsupportedError(
     'LAB_NO_KERNEL',
-    `looking for a kernel (${what}): ${offered.length} packages offered, none could be fetched${why}`,
+    `looking for a kernel (${what}): ${offered} packages offered, none could be fetched${failure ? `: ${failure}` : ''}`,
     {},
     'apt-get update, and a suite with linux-image packages in the apt sources',
   );
+}
+
+function tryKernels(
+  wish: KernelWish,
+  say: (line: string) => void,
+): { kernel?: Kernel; offered: number; failure?: string } {
+  const offered = findKernels(wish);
+  let failure: string | undefined;
+  for (const candidate of offered.slice(0, FETCH_TRIES_MAX)) {
+    try {
+      return { kernel: fetchKernel(candidate, say), offered: offered.length };
+    } catch (error) {
+      failure = error instanceof Error ? error.message : String(error);
+    }
+  }
+  return { offered: offered.length, ...(failure !== undefined && { failure }) };
 }
 
 /** Fetches and unpacks one kernel package, with the package of its modules where the distribution splits them. */

@@ -1,7 +1,7 @@
 /** Everything that a cycle needs before its guest can start: programs, bundles, runtime image, kernel, disks. All cached. */
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { DumpError } from '../base/errors.ts';
 import { buildRuntimeImage, type RuntimeImage } from '../host/runtime-image.ts';
@@ -57,9 +57,4 @@ export function prepareMaterials(
     runtimeImage,
     cli,
   };
-}
-
-/** Whether a kernel is in the cache already, so that nothing need be downloaded for it. */
-export function isCached(release: string): boolean {
-  return existsSync(labCache('kernels', release));
 }

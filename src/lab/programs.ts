@@ -88,11 +88,17 @@ export function run(program: string, args: readonly string[], options: { cwd?: s
   throw new UnsupportedError('LAB_PROGRAM', `running ${program} ${args.join(' ')}: exit ${result.status}: ${words}`);
 }
 
+/** Fetches apt's lists anew, where we may. @returns whether it did. */
+export function refreshPackageLists(): boolean {
+  if (process.getuid?.() !== 0 || findProgram('apt-get') === undefined) return false;
+  return spawnSync('apt-get', ['update'], { stdio: 'ignore' }).status === 0;
+}
+
 function installPackages(packages: readonly string[]): void {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const install = ['install', '-y', '--no-install-recommends', ...packages];
   if (spawnSync('apt-get', install, { stdio: 'ignore', env }).status === 0) return;
-  spawnSync('apt-get', ['update'], { stdio: 'ignore', env });
+  refreshPackageLists();
   execFileSync('apt-get', install, { stdio: ['ignore', 'ignore', 'pipe'], env });
 }
 
