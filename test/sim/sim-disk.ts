@@ -142,7 +142,8 @@ export function failCall(n: number, mode: 'once' | 'onward', errno = 'EIO'): Sim
 
 /**
  * Walks the journal of a finished run and says what would have survived at each point of it. `step` moves over one
- * operation; before it, {@link powerCut} and {@link processKill} give the disk as it would be had the run died in that operation.
+ * operation; before it, {@link powerCut} and {@link processKill} give the disk as it would be had the run died in that operation,
+ * in one buffer that the next call uses again.
  */
 export class CutWalker {
   /** Number of operations before the next one. */
@@ -150,10 +151,12 @@ export class CutWalker {
   /** Everything that is flushed. */
   readonly #durable: Uint8Array;
   readonly #journal: readonly SimOperation[];
+  readonly #survivors: Uint8Array;
   #pending: Extract<SimOperation, { kind: 'write' }>[] = [];
 
   constructor(image: Uint8Array, journal: readonly SimOperation[]) {
     this.#durable = image.slice();
+    this.#survivors = new Uint8Array(image.length);
     this.#journal = journal;
   }
 
@@ -182,7 +185,7 @@ export class CutWalker {
 
   /** What a power cut in the operation under way leaves: `random` chooses. */
   powerCut(random: Random): Uint8Array {
-    const survivors = this.#durable.slice();
+    const survivors = this.#flushed();
     const lost = [...this.#pending, ...this.#underWay()];
     // One cut in four keeps whole writes or none, so that rare long survivals are met as well.
     const whole = randomBelow(random, 4) === 0;
@@ -199,10 +202,15 @@ export class CutWalker {
 
   /** What the death of the process alone leaves: everything before, and the write under way torn. */
   processKill(random: Random): Uint8Array {
-    const survivors = this.#durable.slice();
+    const survivors = this.#flushed();
     for (const write of this.#pending) survivors.set(write.bytes, write.offset);
     for (const write of this.#underWay()) tear(survivors, write, random, randomBelow(random, 5));
     return survivors;
+  }
+
+  #flushed(): Uint8Array {
+    this.#survivors.set(this.#durable);
+    return this.#survivors;
   }
 
   #underWay(): Extract<SimOperation, { kind: 'write' }>[] {
