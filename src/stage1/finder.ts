@@ -10,6 +10,9 @@ import type { Stage1Device } from './config.ts';
 /** Devices opened for one entry: the paths of a multipath device, or what cannot be told apart without its label. */
 const CANDIDATES_MAX = 8;
 
+/** Transfers taken ahead of the disk, 1 MiB each: one is filled while the other is written, and memory is short here. */
+const SLOTS = 2;
+
 export interface FinderOptions {
   readonly devices: readonly Stage1Device[];
   readonly deadlineMs: number;
@@ -23,7 +26,8 @@ export interface FinderOptions {
 /** A finder by the ids that were noted when the machine was armed. */
 export function stage1Finder(options: FinderOptions): DeviceFinder {
   const { devices, deadlineMs, onWait, roots = SYSTEM_ROOTS } = options;
-  const open = options.open ?? ((path: string): DumpDevice => ThreadedDevice.open(path, { deadlineMs, onWait }));
+  const open =
+    options.open ?? ((path: string): DumpDevice => ThreadedDevice.open(path, { deadlineMs, onWait, slots: SLOTS }));
   return {
     find(entry: DeviceEntry): readonly DumpDevice[] {
       const registered = devices.find(({ path }) => path === entry.name);

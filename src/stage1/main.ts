@@ -9,6 +9,7 @@
  */
 
 import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { UsageError } from '../base/errors.ts';
 import { parseUuid } from '../base/hex.ts';
 import { type CaptureResult, capture } from '../capture/capture.ts';
@@ -110,6 +111,8 @@ function main(argv: readonly string[]): void {
   }
 }
 
+// V8's optimizing compiler costs 6 MB here (its code, and its zones) and gains nothing: the work is in memcpy and CRC.
+setFlagsFromString('--no-opt');
 try {
   main(process.argv);
 } catch (error) {
