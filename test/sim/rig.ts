@@ -84,9 +84,9 @@ export function simFacts(machine: SimMachine): MachineFacts {
 export function simCapture(
   machine: SimMachine,
   disks: readonly DumpDevice[],
-  options: Partial<CaptureOptions> & { readonly seed?: number } = {},
+  options: Partial<CaptureOptions> & { readonly seed?: number; readonly raw?: boolean } = {},
 ): CaptureResult {
-  const { seed = 1, ...rest } = options;
+  const { seed = 1, raw = false, ...rest } = options;
   const clock = new ManualClock();
   const codec = CODECS.get(seed % 2 === 0 ? CODEC_FLAG.zlib : CODEC_FLAG.zstd);
   return capture({
@@ -102,7 +102,7 @@ export function simCapture(
     dumpUuid: simUuid(1000 + seed),
     bootId: simUuid(500 + seed),
     armedDigest: new Uint8Array(32),
-    ...(codec && { codec }),
+    ...(codec && !raw && { codec }),
     codecs: CODECS,
     crc: nodeCrc32,
     parameters: SMALL,
@@ -158,7 +158,7 @@ function openOurs(image: Uint8Array): DeviceDump | undefined {
 /** Every page that our reader gives is true; those of a generation it must give. */
 function surveyOurs(dump: DeviceDump, { machine, dumpUuid }: Truth): number {
   assert.equal(formatUuid(dump.dumpUuid), dumpUuid, 'the dump is of another crash');
-  const page = new Uint8Array(PAGE);
+  const page = new Uint8Array(machine.pageSize);
   let good = 0;
   let missing = 0;
   for (const range of machine.ranges) {
@@ -197,7 +197,7 @@ function surveyBlock0(image: Uint8Array, truth: Truth): Survey['block0'] {
   const isNew = dump.header.timestampSeconds === simCrashSeconds(truth.machine);
   const machine = isNew ? truth.machine : truth.stale;
   assert.equal(dump.header.timestampSeconds, simCrashSeconds(machine), 'block 0 is of no known crash');
-  const page = new Uint8Array(PAGE);
+  const page = new Uint8Array(machine.pageSize);
   for (const range of machine.ranges) {
     for (let pfn = range.start; pfn < range.end; pfn++) {
       if (dump.presence(pfn) === 'stored' || dump.presence(pfn) === 'zero')

@@ -4,6 +4,7 @@ import { NoDataError } from '../../src/base/errors.ts';
 import { type Random, randomBelow, seededRandom } from '../../src/base/random.ts';
 import { findRange, normalizeRanges, type Range } from '../../src/base/ranges.ts';
 import type { Machine } from '../../src/capture/machine.ts';
+import { buildNote, buildPrstatus, concat } from '../support/kdump-builder.ts';
 
 export const PAGE = 4096;
 
@@ -37,7 +38,7 @@ export interface SimMachine extends Machine {
  * @param pages how many pages the machine has.
  * @param holes false: every page can be read.
  */
-export function simMachine(seed: number, pages = 240, holes = true): SimMachine {
+export function simMachine(seed: number, pages = 240, holes = true, pageSize = PAGE): SimMachine {
   const random = seededRandom(seed);
   const ranges = simRanges(random, pages);
   const kinds = new Map<number, PageKind>();
@@ -47,7 +48,7 @@ export function simMachine(seed: number, pages = 240, holes = true): SimMachine 
       const drawn = simKind(random);
       const kind = drawn === 'unreadable' && !holes ? 'random' : drawn;
       kinds.set(pfn, kind);
-      contents.set(pfn, simPage(random, kind, pfn));
+      contents.set(pfn, simPage(random, kind, pfn, pageSize));
     }
   }
   const kindOf = (pfn: number): PageKind => kinds.get(pfn) ?? 'unreadable';
@@ -55,15 +56,15 @@ export function simMachine(seed: number, pages = 240, holes = true): SimMachine 
     name: `sim:${seed}`,
     kind: 'vmcore',
     arch: 'x86_64',
-    pageSize: PAGE,
+    pageSize,
     ranges,
-    notes: simNotes(seed),
+    notes: simNotes(seed, pageSize),
     segments: [],
     essential: simEssential(random, ranges),
     kindOf,
     truth: (pfn) => contents.get(pfn) as Uint8Array,
     read(pfn, target) {
-      for (let at = 0; at < target.length; at += PAGE, pfn++) {
+      for (let at = 0; at < target.length; at += pageSize, pfn++) {
         if (kindOf(pfn) === 'unreadable')
           throw new NoDataError('SIM_UNREADABLE', `reading pfn ${pfn} of the simulated machine: it is bad`, { pfn });
         target.set(contents.get(pfn) as Uint8Array, at);
@@ -92,8 +93,8 @@ function simKind(random: Random): PageKind {
   return draw < 97 ? 'random' : 'unreadable';
 }
 
-function simPage(random: Random, kind: PageKind, pfn: number): Uint8Array {
-  const page = new Uint8Array(PAGE);
+function simPage(random: Random, kind: PageKind, pfn: number, pageSize: number): Uint8Array {
+  const page = new Uint8Array(pageSize);
   if (kind === 'zero') return page;
   const words = new Uint32Array(page.buffer);
   if (kind === 'compressible') words.fill(random.u32());
@@ -113,34 +114,7 @@ function simEssential(random: Random, ranges: readonly Range[]): Range[] {
   return normalizeRanges(pieces);
 }
 
-function simNotes(seed: number): Uint8Array {
-  const registers = new Uint8Array(336);
-  new DataView(registers.buffer).setUint32(32, seed >>> 0, true);
-  return joined([note('CORE', 1, registers), note('VMCOREINFO', 0, new TextEncoder().encode(VMCOREINFO))]);
-}
-
-function note(owner: string, type: number, desc: Uint8Array): Uint8Array {
-  const nameLength = owner.length + 1;
-  const bytes = new Uint8Array(12 + padded(nameLength) + padded(desc.length));
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, nameLength, true);
-  view.setUint32(4, desc.length, true);
-  view.setUint32(8, type, true);
-  bytes.set(new TextEncoder().encode(owner), 12);
-  bytes.set(desc, 12 + padded(nameLength));
-  return bytes;
-}
-
-function padded(length: number): number {
-  return Math.ceil(length / 4) * 4;
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
+function simNotes(seed: number, pageSize: number): Uint8Array {
+  const vmcoreinfo = VMCOREINFO.replace('PAGESIZE=4096', `PAGESIZE=${pageSize}`);
+  return concat([buildPrstatus(seed, 0n), buildNote('VMCOREINFO', 0, new TextEncoder().encode(vmcoreinfo))]);
 }

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formattedDisk, simCapture, simUuid, surveyImage } from '../../test/sim/rig.ts';
+import { PAGE, simMachine } from '../../test/sim/sim-machine.ts';
+import { NoDataError } from '../base/errors.ts';
+import { formatUuid } from '../base/hex.ts';
+import { openDeviceDump } from '../format/kdump/device-vmcore.ts';
+import { decodeRunRecord } from '../format/kdump/run-record.ts';
+import { nodeCodecs } from '../host/codecs.ts';
+import { HoleList } from './holes.ts';
+
+const SIZE = 2 * 2 ** 20;
+
+test('an unreadable range is halved down to the page, and only its bad pages are holes', () => {
+  const machine = simMachine(31, 256, false);
+  const first = machine.ranges[0]?.start as number;
+  const bad = new Set([first + 3, first + 4, first + 5, first + 9]);
+  let reads = 0;
+  const damaged = {
+    ...machine,
+    read(pfn: number, target: Uint8Array): void {
+      reads++;
+      for (let i = 0; i < target.length / PAGE; i++)
+        if (bad.has(pfn + i)) throw new NoDataError('MEMORY_POISONED', `pfn ${pfn + i} is poisoned`);
+      machine.read(pfn, target);
+    },
+  };
+  const disk = formattedDisk(SIZE);
+  const result = simCapture(machine, [disk], { machine: damaged, windowBytes: 32 * PAGE, essential: [] });
+  assert.deepEqual(result.holeRanges, [
+    { start: first + 3, end: first + 6, code: 'MEMORY_POISONED' },
+    { start: first + 9, end: first + 10, code: 'MEMORY_POISONED' },
+  ]);
+  assert.deepEqual([result.outcome, result.holes, result.pages], ['partial', 4, 252]);
+  assert.equal(result.reason, '4 of 256 planned pages could not be read');
+  // Each bad page costs at most two reads a halving.
+  assert.ok(reads <= 256 / 32 + machine.ranges.length + bad.size * 2 * 5, `${reads} reads`);
+});
+
+test('the run record tells passes, holes, refusals and a timeline', () => {
+  const machine = simMachine(32);
+  const disk = formattedDisk(SIZE);
+  const foreign = formattedDisk(SIZE, { name: 'foreign' });
+  foreign.contents.fill(0x55, 0, 8);
+  const result = simCapture(machine, [foreign, disk]);
+  const dump = openDeviceDump(disk, { codecs: nodeCodecs() });
+  const record = decodeRunRecord(dump.log.generation?.record.runRecord as Uint8Array);
+  assert.deepEqual(
+    record.passes.map(({ name }) => name),
+    ['essential', 'rest'],
+  );
+  assert.equal(record.holePages, result.holes);
+  assert.equal(record.refused[0]?.code, 'DEVICE_FOREIGN_DATA');
+  assert.match(record.reason ?? '', /planned pages could not be read/);
+  assert.ok(record.timeline.some(({ event }) => event.startsWith('pass essential done')));
+});
+
+test('progress, watchdog and cancel are served once per chunk at least', () => {
+  const machine = simMachine(33, 240, false);
+  const disk = formattedDisk(SIZE);
+  disk.journal.length = 0;
+  let served = 0;
+  simCapture(machine, [disk], {
+    supervisor: {
+      clock: { monotonicMs: () => 0, wallMs: () => 0 },
+      progress: () => {
+        served++;
+      },
+      cancelled: () => undefined,
+    },
+  });
+  const writes = disk.journal.filter(({ kind }) => kind === 'write').length;
+  assert.ok(served >= writes / 2, `${served} calls for ${writes} writes`);
+});
+
+test('a page that does not shrink is stored raw, and a dump without a codec is raw throughout', () => {
+  const machine = simMachine(34, 240, false);
+  const counts = [true, false].map((raw) => {
+    const disk = formattedDisk(SIZE);
+    assert.equal(simCapture(machine, [disk], { raw, seed: 2 }).outcome, 'complete');
+    return openDeviceDump(disk, { codecs: nodeCodecs() }).countPages().byCodec;
+  });
+  assert.deepEqual(Object.keys(counts[0] ?? {}), ['raw']);
+  assert.ok((counts[1]?.zlib ?? 0) > 10 && (counts[1]?.raw ?? 0) > 10);
+});
+
+test('after a failure in mid-dump the next device gets the same U and the next part', () => {
+  const machine = simMachine(35, 120, false);
+  const first = formattedDisk(SIZE, { name: 'first', location: { start: 0, serial: 'ONE' } });
+  const second = formattedDisk(SIZE, { name: 'second', uuid: 2, location: { start: 0, serial: 'TWO' } });
+  first.fault = ({ kind, offset }) => (kind === 'write' && offset > 600000 && offset < 1000000 ? 'EIO' : undefined);
+  const failed: string[] = [];
+  const result = simCapture(machine, [first, second], { onFailed: (uuid) => failed.push(uuid) });
+  assert.deepEqual([result.device, result.part, result.outcome], ['second', 2, 'complete']);
+  assert.deepEqual(failed, [formatUuid(simUuid(1))]);
+  const truth = { machine, stale: machine, dumpUuid: result.dumpUuid };
+  assert.equal(surveyImage(first.contents, truth).state, 'partial');
+  assert.equal(surveyImage(second.contents, truth).state, 'complete');
+});
+
+test('holes are listed in bounds and counted beyond', () => {
+  const holes = new HoleList(2);
+  for (const pfn of [1, 2, 5, 9, 10, 20]) holes.add(pfn, 1, 'EIO');
+  assert.deepEqual(holes.list(), [
+    { start: 1, end: 3, code: 'EIO' },
+    { start: 5, end: 6, code: 'EIO' },
+  ]);
+  assert.deepEqual([holes.pages, holes.omittedRanges], [6, 2]);
+});
