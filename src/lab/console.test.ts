@@ -27,7 +27,7 @@ test('the console of a cycle becomes its timeline', () => {
       ['final-action', 7],
     ],
   );
-  assert.equal(timeline[1]?.text, 'sysrq triggered crash');
+  assert.equal(timeline[1]?.text, 'Kernel panic - not syncing: sysrq triggered crash');
 });
 
 test('an ordinary line is no event', () => {

@@ -42,7 +42,8 @@ const PATTERNS: readonly (readonly [TimelineKind, RegExp])[] = [
   ['armed', /^lab: (armed.*)/],
   ['saved', /^lab: (saved .*)/],
   ['failed', /^lab: (failed.*)/],
-  ['panic', /Kernel panic - not syncing: (.*)/],
+  // An oops in an interrupt starts the capture kernel before panic() prints its line.
+  ['panic', /(Kernel panic - not syncing: .*|BUG: kernel NULL pointer dereference.*)/],
   ['capture-command-line', /(?:Kernel c|C)ommand line: (.*elfcorehdr=.*)/],
   ['capture-up', /^diskdump: (capture kernel is up.*)/],
   ['stage1-restarted', /^diskdump: (stage 1 ended without a result .*starting it once more)/],

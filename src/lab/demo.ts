@@ -126,8 +126,9 @@ function createTeller(narration: Narration, scenario: Scenario): (event: Timelin
         return narration.working('crash', CRASH_WORDS[scenario.crash]);
       }
       case 'panic':
+        if (panicMs !== 0) return;
         panicMs = event.atMs;
-        narration.step('panic', 'panic', `Kernel panic - not syncing: ${escapeControls(event.text)}`);
+        narration.step('panic', 'panic', escapeControls(event.text));
         return narration.working('capture', 'kexec jumps into the capture kernel');
       case 'capture-up':
         captureMs = event.atMs;
