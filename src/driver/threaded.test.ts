@@ -92,6 +92,8 @@ if (hasLoop()) {
       assert.ok(loop);
       const device = ThreadedDevice.open(loop);
       device.write(pattern(MIB, 1), 4 * MIB);
+      // The thread is woken when half of its ring is full.
+      device.write(pattern(MIB, 1), 12 * MIB);
       // Room again, but the engine does not know yet that there was none.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
       truncateSync(join(folder, 'ballast'), 0);
