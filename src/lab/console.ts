@@ -21,6 +21,7 @@ export type TimelineKind =
   | 'final-action'
   | 'second-boot'
   | 'saved'
+  | 'fault'
   | 'failed';
 
 export interface TimelineEvent {
@@ -41,6 +42,7 @@ const PATTERNS: readonly (readonly [TimelineKind, RegExp])[] = [
   ['formatted', /^lab: (formatted .*)/],
   ['armed', /^lab: (armed.*)/],
   ['saved', /^lab: (saved .*)/],
+  ['fault', /^lab: fault: (.*)/],
   ['failed', /^lab: (failed.*)/],
   // An oops in an interrupt starts the capture kernel before panic() prints its line.
   ['panic', /(Kernel panic - not syncing: .*|BUG: kernel NULL pointer dereference.*)/],

@@ -113,7 +113,6 @@ export function buildToolsDisk(plan: ToolsPlan): string {
     for (const name of KMOD_NAMES) symlinkSync('../bin/kmod', join(work, 'usr/sbin', name));
     copyLibraries(programs, work);
     cpSync(plan.cli, join(work, 'cli'), { recursive: true });
-    cpSync(join(findCheckout(), 'src/host/capture-root'), join(work, 'capture-root'), { recursive: true });
     copyFileSync(plan.runtimeImage, join(work, 'runtime.img'));
     run('unsquashfs', ['-quiet', '-no-progress', '-dest', join(work, 'runtime'), plan.runtimeImage]);
     const launcher = '#!/bin/sh\nexec /runtime/bin/node /tools/cli/main.mjs "$@"\n';

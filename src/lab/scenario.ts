@@ -144,11 +144,11 @@ const CRASHES: Readonly<Record<CrashKind, string>> = {
 };
 
 /**
- * The capture kernel's first process with the fault in its background: `diskdump arm` takes the script from the tools
+ * The capture kernel's first process with the fault in its background: `diskdump arm` takes its scripts from the tools
  * disk, so the changed one is laid over it.
  */
 const PACK_FAULT = `
-{ sed '$d' /tools/capture-root/init; echo 'lab_fault() {'; cat /data/fault.sh; echo '}'; echo 'lab_fault &'; echo main; } > /data/init
+{ sed '$d' /tools/cli/capture-root/init; echo 'lab_fault() {'; cat /data/fault.sh; echo '}'; echo 'lab_fault &'; echo main; } > /data/init
 chmod 755 /data/init
-mount --bind /data/init /tools/capture-root/init
+mount --bind /data/init /tools/cli/capture-root/init
 `;

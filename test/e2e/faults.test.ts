@@ -33,6 +33,7 @@ const DISK_BYTES = 2 * 2 ** 30;
 describe('stage 1 under faults', { concurrency: 2 }, () => {
   test('killed by a signal in mid-dump: started once more, goes on behind the last good record', async () => {
     const report = await crash({ label: 'killed', fault: { script: killedScript('dump') } });
+    assertSeen(report, 'fault');
     assertSeen(report, 'stage1-restarted');
     assertMemoryEqual(report);
     removeCycle(report);
@@ -41,6 +42,7 @@ describe('stage 1 under faults', { concurrency: 2 }, () => {
   test('stopped by SIGSTOP: killed after the heartbeat stood still, the log area has the log', async () => {
     const fault = { script: stoppedScript('dump'), config: '[timeouts]\nheartbeat = 10' };
     const report = await crash({ label: 'stopped', fault });
+    assertSeen(report, 'fault');
     assert.match(textOf(report, 'stage1-ended'), /no heartbeat of stage 1 for 10 s/);
     assertSeen(report, 'log-area');
     assertPartialOrLog(report);
@@ -49,6 +51,7 @@ describe('stage 1 under faults', { concurrency: 2 }, () => {
 
   test('out of memory: killed by the kernel, started once more', async () => {
     const report = await crash({ label: 'oom', fault: { script: outOfMemoryScript('dump') } });
+    assertSeen(report, 'fault');
     assertSeen(report, 'stage1-restarted');
     assertSaved(report);
     removeCycle(report);
@@ -61,7 +64,7 @@ describe('stage 1 under faults', { concurrency: 2 }, () => {
       { label: 'eio', devices: ['bad', 'dump'], formatted: ['bad', 'dump'] },
       { disks: { bad } },
     );
-    assert.match(textOf(report, 'stage1-ended'), /complete/);
+    assertSecondDevice(report);
     assertSaved(report);
     removeCycle(report);
   });
@@ -83,7 +86,8 @@ describe('stage 1 under faults', { concurrency: 2 }, () => {
           onReboot: () => disk.resume(),
         },
       );
-      assert.match(textOf(report, 'stage1-ended'), /complete/);
+      assertSeen(report, 'fault');
+      assertSecondDevice(report);
       assertSaved(report);
       removeCycle(report);
     } finally {
@@ -105,6 +109,13 @@ function assertSeen(report: CycleReport, kind: TimelineKind): void {
 function textOf(report: CycleReport, kind: TimelineKind): string {
   assertSeen(report, kind);
   return report.timeline.findLast((event) => event.kind === kind)?.text ?? '';
+}
+
+/** Stage 1 began on the first device and ended on the second, with a whole dump. */
+function assertSecondDevice(report: CycleReport): void {
+  const verified = report.timeline.filter((event) => event.kind === 'device-verified').map((event) => event.text);
+  assert.deepEqual(verified, ['/dev/vda', '/dev/vdb']);
+  assert.match(textOf(report, 'stage1-ended'), /complete/);
 }
 
 /** At least one folder with a vmcore. */
