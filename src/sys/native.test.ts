@@ -103,7 +103,7 @@ test('a library that is none leaves us without one', () => {
   const file = join(scratchFolder(), 'koffi.node');
   writeFileSync(file, 'not a library');
   const script = `import { nativeCalls } from ${JSON.stringify(new URL('native.ts', import.meta.url).href)};
-    console.log(nativeCalls()?.origin);`;
+    process.stdout.write(String(nativeCalls()?.origin));`;
   for (const [value, expected] of [
     [file, 'undefined'],
     ['none', 'undefined'],
