@@ -6,7 +6,12 @@ import type { DeviceError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
 import type { Range } from '../base/ranges.ts';
 import type { CodecTable, PageCodec } from '../codec/codec.ts';
-import { GENERATION_SHARE, WRITER_PARAMETERS, type WriterParameters } from '../format/kdump/log-writer.ts';
+import {
+  fitParameters,
+  GENERATION_SHARE,
+  WRITER_PARAMETERS,
+  type WriterParameters,
+} from '../format/kdump/log-parameters.ts';
 import type { RunRefusal } from '../format/kdump/run-record.ts';
 import type { PassState } from '../format/vmcore.ts';
 import type { HoleRange } from './holes.ts';
@@ -135,7 +140,7 @@ class CaptureRun {
     this.#job = {
       ...options,
       plan,
-      parameters: options.parameters ?? { ...WRITER_PARAMETERS, generationShare },
+      parameters: fitParameters(options.parameters ?? { ...WRITER_PARAMETERS, generationShare }, plan.planned),
       log: this.#log,
       progress: this.#progress,
     };

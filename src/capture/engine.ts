@@ -3,6 +3,7 @@
 import type { Crc32 } from '../base/crc32.ts';
 import { DumpError } from '../base/errors.ts';
 import type { PageCodec } from '../codec/codec.ts';
+import type { GenerationKind } from '../format/kdump/log-parameters.ts';
 import type { LogWriter } from '../format/kdump/log-writer.ts';
 import type { Machine } from './machine.ts';
 import { type CapturePlan, countBelow, type PlannedPass, WindowWalker } from './plan.ts';
@@ -108,7 +109,7 @@ export class CaptureEngine {
     log.event(`pass ${pass.name} done: ${writer.passes[index]?.stored} of ${pass.pages} pages`);
     if (index === plan.passes.length - 1 || !writer.hasNews) return;
     if (!writer.hasRoomForGeneration()) throw new EndEarly('the device is full');
-    this.#writeGeneration(false);
+    this.#writeGeneration('interim');
   }
 
   #storeWindow(start: number, count: number): void {
@@ -174,7 +175,8 @@ export class CaptureEngine {
     if (writer.closeChunk()) {
       writer.closeIndex();
       // Never inside pass 0: block 0 leads other tools to a whole pass 0, or nowhere.
-      if (this.#pass > 0 && writer.affordsGeneration() && writer.hasRoomForGeneration()) this.#writeGeneration(false);
+      if (this.#pass > 0 && writer.affordsGeneration() && writer.hasRoomForGeneration())
+        this.#writeGeneration('interim');
     }
     poll?.();
     this.#report();
@@ -198,18 +200,18 @@ export class CaptureEngine {
     const last = writer.stored === plan.planned;
     if (last) log.reason = undefined;
     else log.reason ??= `${plan.planned - writer.stored} of ${plan.planned} planned pages could not be read`;
-    if (last || writer.hasNews) this.#writeGeneration(last);
+    if (last || writer.hasNews) this.#writeGeneration(last ? 'last' : 'ended');
     this.#options.progress.phase = 'done';
     this.#report();
     return last;
   }
 
-  #writeGeneration(last: boolean): void {
+  #writeGeneration(kind: GenerationKind): void {
     const { writer, log, progress } = this.#options;
     const { phase } = progress;
     progress.phase = 'table';
-    log.event(`page table of ${writer.stored} pages${last ? ', the last' : ''}`);
-    writer.writeGeneration(last, (maxBytes) => log.encode(writer.passes, maxBytes));
+    log.event(`page table of ${writer.stored} pages${kind === 'interim' ? '' : `, ${kind}`}`);
+    writer.writeGeneration(kind, (maxBytes) => log.encode(writer.passes, maxBytes));
     progress.phase = phase;
     this.#report();
   }

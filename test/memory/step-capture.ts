@@ -2,7 +2,7 @@
 
 import { capture, fixedFinder } from '../../src/capture/capture.ts';
 import { formatDevice, planFormat } from '../../src/format/kdump/device-format.ts';
-import { WRITER_PARAMETERS } from '../../src/format/kdump/log-writer.ts';
+import { WRITER_PARAMETERS } from '../../src/format/kdump/log-parameters.ts';
 import { EMPTY_UTSNAME } from '../../src/format/utsname.ts';
 import { systemClock } from '../../src/host/clock.ts';
 import { nodeCodecs, nodeCrc32 } from '../../src/host/codecs.ts';

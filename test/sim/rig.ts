@@ -13,7 +13,7 @@ import { CODEC_FLAG } from '../../src/codec/codec.ts';
 import { formatDevice, planFormat, reformatDevice } from '../../src/format/kdump/device-format.ts';
 import { type DeviceDump, openDeviceDump } from '../../src/format/kdump/device-vmcore.ts';
 import { readLabel, writeLabelState } from '../../src/format/kdump/label.ts';
-import type { WriterParameters } from '../../src/format/kdump/log-writer.ts';
+import type { WriterParameters } from '../../src/format/kdump/log-parameters.ts';
 import { openKdump } from '../../src/format/kdump/reader.ts';
 import type { Vmcore } from '../../src/format/vmcore.ts';
 import { nodeCodecs, nodeCrc32 } from '../../src/host/codecs.ts';

@@ -7,8 +7,8 @@ import { Cursor } from '../../base/cursor.ts';
 import { formatUuid } from '../../base/hex.ts';
 import { KDUMP_HEADER, KDUMP_STATUS } from './layout.ts';
 import { GEOMETRY, RECORD, RECORD_KIND } from './log-layout.ts';
+import { WRITER_PARAMETERS } from './log-parameters.ts';
 import { decodeRecordHeader, type RecordHeader } from './log-records.ts';
-import { WRITER_PARAMETERS } from './log-writer.ts';
 
 const MIB = 2 ** 20;
 

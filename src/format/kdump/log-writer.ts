@@ -1,97 +1,31 @@
 /** The append-only writer of a dump device's log: start record, chunks, index records, generations, block 0. */
 
-import type { Crc32 } from '../../base/crc32.ts';
 import { roundDown, roundUp } from '../../base/cursor.ts';
-import { type DumpDevice, writeDevice } from '../../base/device.ts';
+import { writeDevice } from '../../base/device.ts';
 import { assert } from '../../base/errors.ts';
-import { writeBlocks } from './label.ts';
-import { encodeKdumpHeader, encodeSubHeader, KDUMP_STATUS, PAGE_DESC } from './layout.ts';
-import { bitmapLength, encodeGenerationHead } from './log-generation.ts';
+import { bitmapLength, encodeGenerationHead, type GenerationRecord } from './log-generation.ts';
+import { GEOMETRY, INDEX_ENTRY, NO_PASS, RECORD } from './log-layout.ts';
 import {
-  GENERATION,
-  GEOMETRY,
-  INDEX_ENTRY,
-  INDEX_REF,
-  LOG_LIMITS,
-  LOG_PARAMETERS,
-  type LogParameters,
-  NO_PASS,
-  PASS,
-  RECORD,
-  RUN_RECORD_MAX,
-} from './log-layout.ts';
+  countIndexes,
+  type GenerationKind,
+  type LogPosition,
+  type LogWriterOptions,
+  type PassCount,
+} from './log-parameters.ts';
 import {
   encodeRecordHeader,
   encodeStartRecord,
   type IndexEntries,
-  type PassRow,
   plainHeader,
   type RecordHeader,
   type RecordKind,
   recordAlignment,
-  type StartRecord,
   startNotesOffset,
 } from './log-records.ts';
-import { type BodySizes, BodyWriter, IndexTable } from './log-writer-body.ts';
+import { type GenerationSize, LogRoom } from './log-room.ts';
+import { type BodyChecksums, BodyWriter, IndexTable } from './log-writer-body.ts';
 import { ChunkBuffer } from './log-writer-chunk.ts';
-
-/** What a test may shrink, beyond {@link LogParameters}. */
-export interface WriterParameters extends LogParameters {
-  /** Bytes always kept for the run record of the closing generation; it takes more where there is more. */
-  readonly runRecordReserve: number;
-  /** Inside a pass a generation is written only while all of them stay below this share of what was written. */
-  readonly generationShare: number;
-  readonly body?: BodySizes;
-}
-
-/** Share of generations inside a pass, for raw and for compressed dumps. */
-export const GENERATION_SHARE = { raw: 0.02, compressed: 0.04 } as const;
-
-/** Defaults for a raw dump. */
-export const WRITER_PARAMETERS: WriterParameters = {
-  ...LOG_PARAMETERS,
-  // What waits for an index record takes 32 bytes a page: 512 KiB.
-  indexInterval: 2 ** 14,
-  runRecordReserve: 2 ** 16,
-  generationShare: GENERATION_SHARE.raw,
-};
-
-/** A {@link PassRow} that grows. */
-export type PassCount = { -readonly [K in keyof PassRow]: PassRow[K] };
-
-export interface LogWriterOptions {
-  readonly device: DumpDevice;
-  /** End of the log on the device, from its geometry. */
-  readonly dataEnd: number;
-  /** U, 16 bytes. */
-  readonly dumpUuid: Uint8Array;
-  readonly part: number;
-  readonly pageSize: number;
-  readonly start: Omit<StartRecord, 'notesOffset'>;
-  /** Pages of the machine: bits of bitmap 1. */
-  readonly present: number;
-  /** Whole seconds since 1970, for block 0. */
-  readonly timestampSeconds: number;
-  readonly parameters: WriterParameters;
-  readonly crc: Crc32;
-  /** Called now and then inside long work, such as the merge of a generation. */
-  readonly served: () => void;
-}
-
-/** Where a resumed log goes on; see {@link LogWriter.resume}. */
-export interface LogPosition {
-  /** Offset behind the last good record. */
-  readonly end: number;
-  /** Sequence of the last good record. */
-  readonly sequence: number;
-  readonly previousRecord: number;
-  readonly previousGeneration: number;
-  readonly previousIndex: number;
-  /** Bytes of all generations so far. */
-  readonly generationBytes: number;
-  /** Pages that the newest generation shows; absent before the first. */
-  readonly shown?: number;
-}
+import { KdumpFront } from './log-writer-front.ts';
 
 /**
  * Appends one dump to one device.
@@ -114,6 +48,7 @@ export class LogWriter {
   generations = 0;
   readonly #options: LogWriterOptions;
   readonly #bitmapBytes: number;
+  readonly #room: LogRoom;
   readonly #chunk: ChunkBuffer;
   readonly #body: BodyWriter;
   readonly #indexes: IndexTable;
@@ -121,7 +56,8 @@ export class LogWriter {
   /** Head and entries of the index record that is growing. */
   readonly #index: Uint8Array;
   readonly #indexView: DataView;
-  readonly #block: Uint8Array;
+  readonly #front: KdumpFront;
+  readonly #planned: number;
   /** Entries in `#index`, all of pass `#indexPass`. */
   #pending = 0;
   #indexPass = 0;
@@ -142,14 +78,19 @@ export class LogWriter {
     this.passes = start.passes.map((row) => ({ ...row }));
     // Bitmaps are whole device blocks too, so that each can be streamed to its own place.
     this.#bitmapBytes = roundUp(bitmapLength(start.maxMapnr, pageSize), device.blockSize);
+    this.#room = new LogRoom({
+      alignment: this.alignment,
+      bitmapBytes: this.#bitmapBytes,
+      passCount: start.passes.length,
+      runRecordReserve: parameters.runRecordReserve,
+    });
     this.#chunk = new ChunkBuffer({ ...parameters, alignment: this.alignment, pageSize });
-    const planned = start.passes.reduce((sum, row) => sum + row.planned, 0);
-    this.#indexInterval = planIndexInterval(planned, parameters.indexInterval);
-    const indexCapacity = Math.ceil(planned / this.#indexInterval) + INDEX_SPARE * (1 + start.passes.length);
-    this.#indexes = new IndexTable(Math.min(indexCapacity, LOG_LIMITS.indexRefs));
-    this.#index = new Uint8Array(roundUp(RECORD.size + this.#indexInterval * INDEX_ENTRY.size, this.alignment));
+    this.#planned = start.passes.reduce((sum, row) => sum + row.planned, 0);
+    this.#indexInterval = parameters.indexInterval;
+    this.#indexes = new IndexTable(countIndexes(parameters, this.#planned, start.passes.length));
+    this.#index = new Uint8Array(this.#room.index(this.#indexInterval));
     this.#indexView = new DataView(this.#index.buffer);
-    this.#block = new Uint8Array(pageSize);
+    this.#front = new KdumpFront(device, pageSize, start);
     this.#body = new BodyWriter({
       device,
       crc,
@@ -165,24 +106,10 @@ export class LogWriter {
    * header, zero page and start record, flushed. The label must say *in use* by now.
    */
   begin(): void {
-    const { device, pageSize, start, crc } = this.#options;
-    this.#block.fill(0);
-    writeBlocks(device, this.#block, 0);
+    const { device, start, crc } = this.#options;
+    this.#front.erase();
     device.flush();
-    const notesOffset = startNotesOffset(this.#end, start);
-    const { vmcoreinfo, notes } = start;
-    encodeSubHeader(this.#block, {
-      physBase: start.physBase,
-      dumpLevel: start.dumpLevel,
-      notesOffset: notes.length === 0 ? 0 : notesOffset,
-      notesLength: notes.length,
-      vmcoreinfoOffset: vmcoreinfo.length === 0 ? 0 : notesOffset + vmcoreinfo.offset,
-      vmcoreinfoLength: vmcoreinfo.length,
-      maxMapnr: start.maxMapnr,
-    });
-    writeBlocks(device, this.#block, pageSize);
-    this.#block.fill(0);
-    writeBlocks(device, this.#block, 2 * pageSize);
+    this.#front.write(startNotesOffset(this.#end, start));
     this.#append(encodeStartRecord(start, this.#place(), crc));
     device.flush();
   }
@@ -231,8 +158,13 @@ export class LogWriter {
 
   /** Points block 0 at a whole generation that was there already. */
   showGeneration(bitmap1Offset: number, last: boolean): void {
-    this.#writeBlock0(bitmap1Offset, last);
+    this.#show(bitmap1Offset, last);
     this.#options.device.flush();
+  }
+
+  #show(bitmap1Offset: number, last: boolean): void {
+    const { timestampSeconds } = this.#options;
+    this.#front.show({ bitmap1Offset, bitmapBytes: this.#bitmapBytes, timestampSeconds, last });
   }
 
   openPass(pass: number): void {
@@ -367,20 +299,21 @@ export class LogWriter {
   /**
    * Writes a whole table of what is stored: flush, body, head, flush, block 0, flush.
    *
-   * @param last every planned page is stored: the dump is whole.
+   * @param kind `last`: every planned page is stored, the dump is whole; `ended`: nothing comes after it; else `interim`.
    * @param runRecord called with the most bytes that it may take.
    */
-  writeGeneration(last: boolean, runRecord: (maxBytes: number) => Uint8Array): void {
+  writeGeneration(kind: GenerationKind, runRecord: (maxBytes: number) => Uint8Array): void {
     this.closeChunk();
     this.closeIndex();
-    const { device, served, crc } = this.#options;
+    const { device, dataEnd, served } = this.#options;
     device.flush();
     served();
-    const room = this.#runRecordRoom();
+    const size = this.#size;
+    const room = this.#room.runRecord(size, this.#end, dataEnd, kind !== 'interim');
     const run = runRecord(room);
     assert(run.length <= room, `run record of ${run.length} bytes, room for ${room}`);
-    const length = this.#generationLength(run.length);
-    const bitmap1Offset = this.#end + this.#headLength(run.length);
+    const length = this.#room.generation(size, run.length);
+    const bitmap1Offset = this.#end + this.#room.head(size, run.length);
     const body = {
       offset: bitmap1Offset,
       bitmapBytes: this.#bitmapBytes,
@@ -388,30 +321,11 @@ export class LogWriter {
       descriptorCount: this.stored,
     };
     const checksums = this.#body.write(body, this.#indexes, served);
-    const planned = this.passes.reduce((sum, row) => sum + row.planned, 0);
-    const head = encodeGenerationHead(
-      { ...this.#header('generation', length), last },
-      {
-        bitmap1Offset,
-        bitmapBytes: this.#bitmapBytes,
-        descriptorsOffset: bitmap1Offset + 2 * this.#bitmapBytes,
-        descriptorCount: this.stored,
-        presentCount: this.#options.present,
-        zeroCount: this.zeros,
-        plannedCount: planned,
-        holeCount: this.passes.reduce((sum, row) => sum + row.holes, 0),
-        bitmap1Checksum: checksums.bitmap1,
-        bitmap2Checksum: checksums.bitmap2,
-        descriptorsChecksum: checksums.descriptors,
-        passes: this.passes,
-        indexes: this.#indexes.refs,
-        runRecord: run,
-      },
-      crc,
-    );
+    const last = kind === 'last';
+    const head = this.#encodeHead(last, length, bitmap1Offset, checksums, run);
     writeDevice(device, head, this.#end);
     device.flush();
-    this.#writeBlock0(bitmap1Offset, last);
+    this.#show(bitmap1Offset, last);
     device.flush();
     this.#previousGeneration = this.#end;
     this.#generationBytes += length;
@@ -420,28 +334,30 @@ export class LogWriter {
     this.generations++;
   }
 
-  /** Largest run record that a generation here may hold. */
-  #runRecordRoom(): number {
-    const body = roundUp(2 * this.#bitmapBytes + PAGE_DESC.size * this.stored, this.alignment);
-    const head = roundDown(this.#options.dataEnd - this.#end - body, this.alignment);
-    const room = head - RECORD.size - this.#fixedLists(0);
-    assert(room >= 0, `a generation of ${this.stored} pages finds no room`, { end: this.#end, body, head });
-    return Math.min(RUN_RECORD_MAX, room);
-  }
-
-  #writeBlock0(bitmap1Offset: number, last: boolean): void {
-    const { device, pageSize, start, timestampSeconds } = this.#options;
-    encodeKdumpHeader(this.#block, {
-      utsname: start.utsname,
-      timestampSeconds,
-      status: start.codec | (last ? 0 : KDUMP_STATUS.incomplete),
-      blockSize: pageSize,
-      subHdrSize: bitmap1Offset / pageSize - 1,
-      bitmapBlocks: (2 * this.#bitmapBytes) / pageSize,
-      maxMapnr: start.maxMapnr,
-      cpuCount: Math.max(1, start.cpuCount),
-    });
-    writeBlocks(device, this.#block, 0);
+  #encodeHead(
+    last: boolean,
+    length: number,
+    bitmap1Offset: number,
+    checksums: BodyChecksums,
+    runRecord: Uint8Array,
+  ): Uint8Array {
+    const generation: GenerationRecord = {
+      bitmap1Offset,
+      bitmapBytes: this.#bitmapBytes,
+      descriptorsOffset: bitmap1Offset + 2 * this.#bitmapBytes,
+      descriptorCount: this.stored,
+      presentCount: this.#options.present,
+      zeroCount: this.zeros,
+      plannedCount: this.#planned,
+      holeCount: this.passes.reduce((sum, row) => sum + row.holes, 0),
+      bitmap1Checksum: checksums.bitmap1,
+      bitmap2Checksum: checksums.bitmap2,
+      descriptorsChecksum: checksums.descriptors,
+      passes: this.passes,
+      indexes: this.#indexes.refs,
+      runRecord,
+    };
+    return encodeGenerationHead({ ...this.#header('generation', length), last }, generation, this.#options.crc);
   }
 
   /** The shared page of zeros, block 2. */
@@ -451,23 +367,11 @@ export class LogWriter {
 
   /** Bytes of the closing index record and generation when `more` pages have come. */
   #closingBytes(more: number): number {
-    const index = roundUp(RECORD.size + (this.#pending + more) * INDEX_ENTRY.size, this.alignment);
-    return index + this.#generationLength(this.#options.parameters.runRecordReserve, more, 1);
+    return this.#room.closing(this.#pending + more, { ...this.#size, stored: this.stored + more });
   }
 
-  #generationLength(runRecordBytes: number, more = 0, moreIndexes = 0): number {
-    const body = 2 * this.#bitmapBytes + PAGE_DESC.size * (this.stored + more);
-    return roundUp(this.#headLength(runRecordBytes, moreIndexes) + body, this.alignment);
-  }
-
-  #headLength(runRecordBytes: number, moreIndexes = 0): number {
-    return roundUp(RECORD.size + this.#fixedLists(moreIndexes) + runRecordBytes, this.alignment);
-  }
-
-  /** Bytes of a generation's lists without the run record. */
-  #fixedLists(moreIndexes: number): number {
-    const indexes = this.#indexes.count + moreIndexes;
-    return GENERATION.size + this.passes.length * PASS.size + indexes * INDEX_REF.size;
+  get #size(): GenerationSize {
+    return { stored: this.stored, indexes: this.#indexes.count };
   }
 
   #passAt(pass: number): PassCount {
@@ -515,13 +419,4 @@ export class LogWriter {
   get end(): number {
     return this.#end;
   }
-}
-
-/** Index records beyond the full ones: each pass, and each resumption of a log, may close one early. */
-const INDEX_SPARE = 64;
-
-/** The interval that keeps the index records of a dump within their bound. */
-function planIndexInterval(planned: number, wanted: number): number {
-  const needed = Math.ceil(planned / (LOG_LIMITS.indexRefs / 2));
-  return Math.min(Math.max(wanted, needed), LOG_LIMITS.indexEntries);
 }
