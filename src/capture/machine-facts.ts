@@ -17,7 +17,20 @@ export interface ExaminedMachine {
   readonly remarks: readonly string[];
 }
 
-const NO_UTSNAME: Utsname = { sysname: 'Linux', nodename: '', release: '', version: '', machine: '', domainname: '' };
+/**
+ * Stands in for a utsname that cannot be read. libkdumpfile 0.5.1, and drgn with it, refuses a header in which system name,
+ * release, version or machine is empty.
+ */
+function unknownUtsname(release: string | undefined, machine: string): Utsname {
+  return {
+    sysname: 'Linux',
+    nodename: '',
+    release: release || 'unknown',
+    version: '#unknown',
+    machine,
+    domainname: '',
+  };
+}
 
 /**
  * Looks at a machine. Reads some hundred pages; whatever the machine does not give is left out.
@@ -40,7 +53,10 @@ export function examineMachine(
   };
   const kernelFacts = machineFacts(machine);
   const kernel = attempt('vmcoreinfo', () => new Kernel(kernelFacts));
-  const utsname = attempt('name of the kernel', () => kernel?.readUtsname()) ?? known.utsname ?? NO_UTSNAME;
+  const utsname =
+    attempt('name of the kernel', () => kernel?.readUtsname()) ??
+    known.utsname ??
+    unknownUtsname(kernel?.vmcoreinfo.osRelease, machine.arch);
   const physBase = attempt('phys_base', () => kernel?.physBase) ?? known.physBase ?? 0;
   const crashSeconds = kernel?.vmcoreinfo.crashTimeSeconds ?? known.crashSeconds ?? 0;
   const pass0 = attempt('pages of pass 0', () => planEssentialPages(kernelFacts));
