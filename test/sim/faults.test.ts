@@ -13,10 +13,12 @@ import { asked } from './seeds.ts';
 import { badSector, failCall, SimDisk, type SimFault } from './sim-disk.ts';
 import { type SimMachine, simMachine } from './sim-machine.ts';
 
-const SIZE = 2 * 2 ** 20;
+const SIZE = 20 * 65536;
+/** Largest device that is tried for one that is full. */
+const FULL_SIZE_MAX = 4 * 2 ** 20;
 const CALLS_MAX = 2000;
 const SEED = asked([3])[0] as number;
-const machine = simMachine(SEED, 160);
+const machine = simMachine(SEED, 120);
 const truth: Truth = { machine, stale: simMachine(SEED + 5000), dumpUuid: formatUuid(simUuid(1000 + SEED)) };
 const blank = formattedDisk(SIZE).contents;
 const SECOND = { start: 0, serial: 'SIM0002' };
@@ -88,7 +90,7 @@ test('the only device fails: what there is stays true, and the result says so', 
 test('a device that is full in mid-dump: pass 0 whole, an honest partial', () => {
   let full = 0;
   const large = simMachine(SEED, 500);
-  for (let size = 11 * 65536; size <= 2 * SIZE; size += 65536) {
+  for (let size = 11 * 65536; size <= FULL_SIZE_MAX; size += 65536) {
     const disk = formattedDisk(size);
     const result = simCapture(large, [disk], { seed: SEED, parameters: { ...SMALL, generationShare: 0 } });
     assert.equal(result.outcome, 'partial');

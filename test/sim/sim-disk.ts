@@ -8,8 +8,8 @@
  *   sectors: a sector holds its old bytes or its new ones, never a mixture. The write under way when the power went is one
  *   of them. What was flushed is there, bit for bit.
  * - When only the writing process is killed, every write before the one under way is there; that one is torn.
- * - A sector can be bad: reads and writes that touch it fail with EIO, once or always, and a failed write may have
- *   changed the sectors before the bad one.
+ * - A sector can be bad: reads and writes that touch it fail with EIO, once or always. A write that failed with EIO has
+ *   changed the first half of its sectors all the same.
  * - From some operation on the disk can be gone (ENODEV), hang (ETIMEDOUT, and every later call fails at once) or be
  *   read-only (EROFS).
  * - Not modelled: sectors that rot, and disks that lie about flushes.
@@ -95,9 +95,14 @@ export class SimDisk implements DumpDevice {
   }
 
   write(bytes: Uint8Array, offset: number): void {
-    this.#call('write', offset, bytes.length);
-    this.contents.set(bytes, offset);
-    this.journal.push({ kind: 'write', offset, bytes: bytes.slice() });
+    try {
+      this.#call('write', offset, bytes.length);
+    } catch (error) {
+      if (this.#dead === undefined && isInjected(error, 'EIO'))
+        this.#take(bytes.subarray(0, half(bytes.length)), offset);
+      throw error;
+    }
+    this.#take(bytes, offset);
     this.onStep?.();
   }
 
@@ -108,6 +113,11 @@ export class SimDisk implements DumpDevice {
   }
 
   shutdown(): void {}
+
+  #take(bytes: Uint8Array, offset: number): void {
+    this.contents.set(bytes, offset);
+    this.journal.push({ kind: 'write', offset, bytes: bytes.slice() });
+  }
 
   #call(kind: SimCall['kind'], offset: number, length: number): void {
     this.calls++;
@@ -123,6 +133,15 @@ export class SimDisk implements DumpDevice {
       errno,
     });
   }
+}
+
+function isInjected(error: unknown, errno: string): boolean {
+  return error instanceof InjectedError && error.failure.errno === errno;
+}
+
+/** Half of a transfer, in whole sectors. */
+function half(length: number): number {
+  return Math.floor(length / 2 / SECTOR) * SECTOR;
 }
 
 /** Fails every call that touches the sector at `offset`; `times` limits how often. */
