@@ -13,8 +13,6 @@ const STRIKE_SECTORS = (24 * 2 ** 20) / 512;
 /** Shell that waits until stage 1 has written that much to a disk; runs beside PID 1, with its programs. */
 function waitForDump(serial: string): string {
   return `
-  until [ -c /dev/console ] && [ -d /sys/block ]; do sleep 0.1; done
-  exec < /dev/null > /dev/console 2>&1 # the kernel may have given PID 1 none
   lab_sectors() {
     for block in /sys/block/vd*; do
       name=

@@ -144,11 +144,16 @@ const CRASHES: Readonly<Record<CrashKind, string>> = {
 };
 
 /**
- * The capture kernel's first process with the fault in its background: `diskdump arm` takes its scripts from the tools
- * disk, so the changed one is laid over it.
+ * The capture kernel's first process with the fault in its background, from the moment that it has /dev: `diskdump arm`
+ * takes its scripts from the tools disk, so the changed one is laid over it.
  */
 const PACK_FAULT = `
-{ sed '$d' /tools/cli/capture-root/init; echo 'lab_fault() {'; cat /data/fault.sh; echo '}'; echo 'lab_fault &'; echo main; } > /data/init
+{
+  sed -e '$d' -e 's/^  mount_all$/  mount_all; lab_fault \\&/' /tools/cli/capture-root/init
+  echo 'lab_fault() {'; cat /data/fault.sh; echo '}'
+  echo main
+} > /data/init
+grep -q 'lab_fault &' /data/init || give_up 'the fault has no place in init'
 chmod 755 /data/init
 mount --bind /data/init /tools/cli/capture-root/init
 `;

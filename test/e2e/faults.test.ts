@@ -40,10 +40,10 @@ describe('stage 1 under faults', { concurrency: 2 }, () => {
   });
 
   test('stopped by SIGSTOP: killed after the heartbeat stood still, the log area has the log', async () => {
-    const fault = { script: stoppedScript('dump'), config: '[timeouts]\nheartbeat = 10' };
+    const fault = { script: stoppedScript('dump'), config: '[timeouts]\nheartbeat = 30' };
     const report = await crash({ label: 'stopped', fault });
     assertSeen(report, 'fault');
-    assert.match(textOf(report, 'stage1-ended'), /no heartbeat of stage 1 for 10 s/);
+    assert.match(textOf(report, 'stage1-ended'), /no heartbeat of stage 1 for 30 s/);
     assertSeen(report, 'log-area');
     assertPartialOrLog(report);
     removeCycle(report);
@@ -78,7 +78,7 @@ describe('stage 1 under faults', { concurrency: 2 }, () => {
           label: 'hang',
           devices: ['hanging', 'dump'],
           formatted: ['hanging', 'dump'],
-          fault: { script: signalHostScript('hanging'), config: '[timeouts]\ndevice = 5' },
+          fault: { script: signalHostScript('hanging'), config: '[timeouts]\ndevice = 15' },
         },
         {
           disks: { hanging: disk.source },
