@@ -20,11 +20,13 @@ export const LAB_PROGRAMS = {
   strip: 'binutils',
 } as const;
 
-/** Programs for the crash module. */
-export const MODULE_PROGRAMS = { gcc: 'gcc', make: 'make' } as const;
+/** For the crash module; the distribution's kbuild programs are linked against libelf. */
+export const MODULE_PROGRAMS = { gcc: 'gcc', make: 'make', 'libelf.so.1': 'libelf1' } as const;
 
 /** Programs of the end-to-end tests' second opinions and faults. */
 export const TEST_PROGRAMS = { makedumpfile: 'makedumpfile', nbdkit: 'nbdkit', drgn: 'python3-drgn' } as const;
+
+const LIBRARY_FOLDERS = ['/usr/lib/x86_64-linux-gnu', '/lib/x86_64-linux-gnu', '/usr/lib64', '/lib64'];
 
 /** A program of the system by name; `undefined` where there is none. /sbin and /usr/sbin are looked into as well. */
 export function findProgram(name: string): string | undefined {
@@ -44,9 +46,14 @@ export function findProgram(name: string): string | undefined {
 /** The packages that are still missing for these programs, each once, sorted. */
 export function findMissingPackages(programs: Readonly<Record<string, string>>): string[] {
   const missing = new Set<string>();
-  for (const [name, pkg] of Object.entries(programs)) if (findProgram(name) === undefined) missing.add(pkg);
+  for (const [name, pkg] of Object.entries(programs)) if (!isThere(name)) missing.add(pkg);
   if ('qemu-system-x86_64' in programs && !existsSync(findStaticBusybox() ?? '')) missing.add('busybox-static');
   return [...missing].sort();
+}
+
+function isThere(name: string): boolean {
+  if (!name.includes('.so.')) return findProgram(name) !== undefined;
+  return LIBRARY_FOLDERS.some((folder) => existsSync(join(folder, name)));
 }
 
 /** A busybox that needs no libraries: the first process of guests. */
