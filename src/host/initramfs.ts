@@ -5,17 +5,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UsageError } from '../base/errors.ts';
@@ -70,7 +60,7 @@ const APPLETS = [
   ...['poweroff', 'printf', 'reboot', 'rm', 'setsid', 'sh', 'sha256sum', 'sleep', 'tr', 'umount', 'uname', 'wc'],
 ] as const;
 
-/** Writes the initramfs to `path`, flushed and then renamed into place. */
+/** Writes the initramfs to `path`, renamed into place. It is not flushed: each arming builds it anew. */
 export function writeInitramfs(contents: InitramfsContents, path: string): Initramfs {
   const runtime: CpioEntry = { kind: 'file', path: 'runtime.img', bytes: readFileSync(contents.runtime.path) };
   const small = smallEntries(contents);
@@ -86,7 +76,6 @@ export function writeInitramfs(contents: InitramfsContents, path: string): Initr
         for (let done = 0; done < run.length; ) done += writeSync(fd, run, done);
         bytes += run.length;
       }
-      fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
