@@ -36,6 +36,8 @@ export interface FoundLabel {
 export interface DeviceContents {
   readonly findings: readonly Finding[];
   readonly label?: FoundLabel;
+  /** Where nothing shows itself and there is something all the same: where it begins, and how. */
+  readonly unknown?: { readonly offset: number; readonly bytes: Uint8Array };
 }
 
 /** Bytes read at the start and at the end: every sign of the table lies there. */
@@ -61,7 +63,9 @@ export function probeDevice(device: DumpDevice): DeviceContents {
   }
   const label = findLabel(ends);
   // A dump device's own block 0 and signatures are told by its label.
-  return label ? { findings: findings.filter(({ kind }) => kind !== 'dump'), label } : { findings };
+  if (label) return { findings: findings.filter(({ kind }) => kind !== 'dump'), label };
+  const unknown = findings.length === 0 ? ends.firstData() : undefined;
+  return { findings, ...(unknown && { unknown }) };
 }
 
 /** Ext tells its generation in its name. */
@@ -69,7 +73,15 @@ function typeOf(type: string, name: string): string {
   return type === 'ext' ? (/^ext\d/.exec(name)?.[0] ?? 'jbd') : type;
 }
 
-function readEnds(device: DumpDevice): DeviceEnds {
+/** Bytes of unknown data that are shown. */
+const SHOWN_BYTES = 8;
+
+/** The ends, and where the first byte lies that is not zero. */
+interface ProbedEnds extends DeviceEnds {
+  firstData(): { offset: number; bytes: Uint8Array } | undefined;
+}
+
+function readEnds(device: DumpDevice): ProbedEnds {
   const { size, blockSize } = device;
   const head = new Uint8Array(Math.min(HEAD_BYTES, size));
   const tailStart = Math.max(head.length, roundDown(Math.max(0, size - TAIL_BYTES), blockSize));
@@ -82,6 +94,16 @@ function readEnds(device: DumpDevice): DeviceEnds {
       if (offset >= 0 && offset + length <= head.length) return head.subarray(offset, offset + length);
       const at = offset - tailStart;
       return at >= 0 && at + length <= tail.length ? tail.subarray(at, at + length) : undefined;
+    },
+    firstData() {
+      for (const [part, start] of [
+        [head, 0],
+        [tail, tailStart],
+      ] as const) {
+        const at = part.findIndex((byte) => byte !== 0);
+        if (at >= 0) return { offset: start + at, bytes: part.slice(at, at + SHOWN_BYTES) };
+      }
+      return undefined;
     },
   };
 }

@@ -1,7 +1,9 @@
 /** What stands in the way of formatting a device: who uses it, and what lies on it. */
 
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { latin1 } from '../../base/cursor.ts';
 import { UsageError } from '../../base/errors.ts';
+import { hexBytes } from '../../base/hex.ts';
 import type { BlockDevice } from '../../driver/block.ts';
 import { STATE } from '../../format/kdump/log-layout.ts';
 import { type BlockDeviceInfo, readBlockDevice } from '../../host/block-devices.ts';
@@ -59,7 +61,10 @@ function findLoops(path: string): string[] {
 /** What formatting would destroy, in words, worst first; empty where there is nothing that anybody could miss. */
 export function listLosses(contents: DeviceContents): string[] {
   const losses = contents.findings.map(({ name }) => name);
-  const { label } = contents;
+  const { label, unknown } = contents;
+  // Signatures without a label are what a format leaves that was cut.
+  if (unknown && latin1(unknown.bytes) !== 'diskdump')
+    losses.push(`data of unknown kind (${hexBytes(unknown.bytes)} at byte ${unknown.offset})`);
   if (label && !HARMLESS.includes(label.state)) losses.unshift(`unsaved dump on the dump device ${label.uuid}`);
   return losses;
 }

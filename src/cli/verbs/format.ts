@@ -182,7 +182,10 @@ function report({ device, plan, machine, losses, dryRun, seconds }: Outcome, io:
         `short by ${formatBytes(shortfall)} (${shortfall} bytes) of a dump of all memory: the dump ends where it is full`,
       );
     if (losses.length > 0) io.print(`${dryRun ? 'would destroy' : 'destroyed'}: ${losses.join(', ')}`);
-    const done = dryRun ? 'would be formatted' : `is a dump device, label ${formatUuid(plan.identity.uuid)}`;
+    const needsForce = losses.length > 0 ? ' with --force' : '';
+    const done = dryRun
+      ? `would be formatted${needsForce}`
+      : `is a dump device, label ${formatUuid(plan.identity.uuid)}`;
     io.print(`${device.name} ${done}: ${formatBytes(device.size)}, ${plan.blocks} blocks signed`);
   }
   if (device.size > GEOMETRY.dataEnd) io.note(`${device.name} is larger than 8 TiB: a dump uses it up to there`);
