@@ -17,7 +17,7 @@ const GROUP_TITLES: Readonly<Record<VerbGroup, string>> = {
 /** `diskdump --help`. */
 export function formatOverview(entries: VerbEntries, io: Io): string[] {
   const lines = [
-    'diskdump: crash dumps for Linux, captured at panic, saved after the reboot, explained',
+    'diskdump: crash dumps for Linux, captured at panic, saved after the reboot, looked into',
     '',
     `${io.style('bold', 'usage')}: diskdump VERB [ARGUMENT…] [--FLAG…]`,
   ];

@@ -51,7 +51,7 @@ Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
         'name one: `diskdump save DEVICE`, or list it under `devices` in the configuration',
       );
     }
-    const { devices, problems } = openDevices(paths);
+    const { devices, problems } = openDevices(paths, !flags.keep);
     try {
       const progress = io.progress({ label: 'saving', unit: 'pages' });
       const outcome = save(devices, {
@@ -66,7 +66,7 @@ Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
         onProgress: ({ step, donePages }) => progress.update(donePages, step === 'copy' ? 'saving' : 'verifying'),
       });
       progress.stop();
-      return report({ ...outcome, problems: [...problems, ...outcome.problems] }, io);
+      return report({ ...outcome, problems: [...problems, ...outcome.problems] }, flags.keep, io);
     } finally {
       for (const { device } of devices) device.shutdown();
     }
@@ -79,11 +79,11 @@ interface Opened {
 }
 
 /** Opens what opens; a device that does not is a problem of its own, and no reason to leave the others. */
-function openDevices(paths: readonly string[]): Opened {
+function openDevices(paths: readonly string[], writable: boolean): Opened {
   const opened: Opened = { devices: [], problems: [] };
   for (const path of paths) {
     try {
-      const device = ThreadedDevice.open(path);
+      const device = ThreadedDevice.open(path, { writable, exclusive: true });
       opened.devices.push({ device, discard: (offset, length) => void device.discard(offset, length) });
     } catch (error) {
       if (!(error instanceof DumpError)) throw error;
@@ -93,10 +93,12 @@ function openDevices(paths: readonly string[]): Opened {
   return opened;
 }
 
-function report(outcome: SaveOutcome, io: Io): number {
+function report(outcome: SaveOutcome, kept: boolean, io: Io): number {
   for (const record of outcome.records) {
     if (io.json) io.document(record);
     else io.print(describeRecord(record));
+    if (!kept)
+      io.note(`${record.device}: ${record.kind === 'log' ? 'log area erased' : 'marked saved and formatted anew'}`);
   }
   for (const device of outcome.reformatted) io.note(`${device}: held nothing to save, formatted anew`);
   for (const device of outcome.busy) io.note(`${device}: is being written by this boot, left alone`);
