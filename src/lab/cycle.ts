@@ -39,8 +39,6 @@ export interface CycleOptions {
   readonly onLine?: (text: string) => void;
   /** Disks of the caller's own making in place of plain images, by serial number. */
   readonly disks?: Readonly<Record<string, GuestDisk['source']>>;
-  /** Called when the capture kernel has asked for the reboot, before QEMU waits for its disks. */
-  readonly onReboot?: () => void;
 }
 
 const BOOT_TIMEOUT_MS = 300_000;
@@ -85,7 +83,7 @@ export async function runCycle(
   try {
     await waitForEvent(guest, timeline, 'armed', BOOT_TIMEOUT_MS);
     await waitForEvent(guest, timeline, 'panic', PANIC_TIMEOUT_MS);
-    const { reason } = await guest.waitForReboot(CAPTURE_TIMEOUT_MS, options.onReboot);
+    const { reason } = await guest.waitForReboot(CAPTURE_TIMEOUT_MS);
     if (reason !== 'guest-reset')
       throw new DumpError('LAB_CYCLE', `the capture kernel ended with ${reason}, expected a reboot`);
     const ramCopy = copySparse(guest.ramFile, join(directory, 'ram.copy'));

@@ -177,15 +177,10 @@ export class Guest {
     });
   }
 
-  /**
-   * Waits until the guest has asked for a reboot (or a power-off) and stands still, its memory as the last kernel left it.
-   *
-   * @param asked called in between: QEMU first waits for its disks, so a disk held up on purpose is let go there.
-   */
-  async waitForReboot(timeoutMs: number, asked?: () => void): Promise<RebootRequest> {
+  /** Waits until the guest has asked for a reboot (or a power-off) and stands still, its memory as the last kernel left it. */
+  async waitForReboot(timeoutMs: number): Promise<RebootRequest> {
     const find = (name: string) => this.events.slice(this.#seenEvents).find((event) => event.event === name);
     const event = await this.waitFor('the reboot', timeoutMs, () => find('SHUTDOWN'));
-    asked?.();
     await this.waitFor('the guest to stand still', STANDSTILL_MS, () => find('STOP'));
     this.#seenEvents = this.events.length;
     return { atMs: event.atMs, reason: String(event.data?.reason ?? 'unknown') };
