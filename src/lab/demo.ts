@@ -1,7 +1,7 @@
 /** The demo: a real kernel panics in QEMU, and everything that follows is told line by line until its dump lies open. */
 
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Io } from '../cli/output.ts';
 import { escapeControls } from '../cli/output.ts';
@@ -34,6 +34,8 @@ export type DemoOutcome = 0 | 1;
 const LOG_LINES = 12;
 const CRASH_LINE = /BUG:|Oops|Kernel panic|sysrq: Trigger/;
 const PAGE_BYTES = 4096;
+/** Lines shown of a panic that left no dump. */
+const PANIC_LINES = 2;
 const CRASH_WORDS: Readonly<Record<CrashKind, string>> = {
   sysrq: 'echo c > /proc/sysrq-trigger',
   hardirq: 'a NULL dereference in a hard interrupt',
@@ -58,7 +60,7 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<DemoOutcome
     const teller = createTeller(narration, scenario);
     const report = await runCycle(scenario, materials, { onEvent: (event) => teller(event) });
     const agreed = tellComparison(narration, report);
-    tellDump(narration, report, materials);
+    if (report.saved.length > 0) tellDump(narration, report, materials);
     tellEnd(narration, report, options, agreed);
     return agreed ? 0 : 1;
   } finally {
@@ -187,6 +189,7 @@ function formatRate(written: TimelineEvent, verifiedMs: number): string {
 
 function tellSaved(narration: Narration, text: string): void {
   const { dir, pages, state, seconds: took } = parseAnswer(text);
+  if (dir === undefined) return narration.step('failed', 'saved', 'nothing: no device held a dump');
   narration.step(
     state === 'complete' ? 'done' : 'failed',
     'saved',
@@ -207,7 +210,9 @@ function tellComparison(narration: Narration, report: CycleReport): boolean {
   if (doubts.length > 0) verdict(false, 'doubt', doubts.join('; '));
   const directory = report.saved.at(-1);
   if (directory === undefined) {
-    verdict(false, 'compare', `nothing was saved: ${escapeControls(report.answers['save.err'] ?? '')}`);
+    const [why = ''] = (report.answers['save.err'] ?? '').split('\n');
+    verdict(false, 'compare', `there is no dump to compare: ${escapeControls(why)}`);
+    for (const line of lastPanic(report)) narration.line([span(`           ${escapeControls(line)}`, 'red')]);
     return false;
   }
   const check = checkMemory(openDump(join(directory, 'vmcore')), report.ramCopy, parseIomem(report.iomem));
@@ -228,9 +233,16 @@ function tellComparison(narration: Narration, report: CycleReport): boolean {
   return verdicts.every((good) => good);
 }
 
+/** The last panic on the console: where no dump came out, it is the capture kernel's own, or the first one that kexec left alone. */
+function lastPanic(report: CycleReport): string[] {
+  const lines = readFileSync(join(report.directory, 'console.log'), 'latin1').split(/\r?\n/);
+  const at = lines.findLastIndex((line) => /Kernel panic/.test(line));
+  return at < 0 ? [] : lines.slice(at, at + PANIC_LINES);
+}
+
 /** What `info` and `log` print about the dump. */
 function tellDump(narration: Narration, report: CycleReport, materials: Materials): void {
-  const folder = report.saved.at(-1) ?? report.directory;
+  const folder = report.saved.at(-1) as string;
   const ask = (verb: string): string[] => {
     const main = join(materials.cli, 'main.mjs');
     const env = { ...process.env, NO_COLOR: '1' };
@@ -269,7 +281,8 @@ function tellEnd(narration: Narration, report: CycleReport, options: DemoOptions
       : span('The cycle ran, but something does not agree; see above.', 'red'),
     span(`  ${(narration.elapsedMs / 1000).toFixed(0)} s in all`, 'dim'),
   ]);
-  if (options.keep || !agreed) narration.line([span(`kept: ${report.directory}`, 'dim')]);
+  if (options.keep || !agreed)
+    narration.line([span(`kept in memory until it is deleted: ${report.directory}, with console.log`, 'dim')]);
   else removeCycle(report);
 }
 
