@@ -189,7 +189,10 @@ function formatRate(written: TimelineEvent, verifiedMs: number): string {
 
 function tellSaved(narration: Narration, text: string): void {
   const { dir, pages, state, seconds: took } = parseAnswer(text);
-  if (dir === undefined) return narration.step('failed', 'saved', 'nothing: no device held a dump');
+  if (dir === undefined) {
+    narration.step('failed', 'saved', 'nothing: no device held a dump');
+    return;
+  }
   narration.step(
     state === 'complete' ? 'done' : 'failed',
     'saved',
