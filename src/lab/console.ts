@@ -10,6 +10,7 @@ export type TimelineKind =
   | 'panic'
   | 'capture-command-line'
   | 'capture-up'
+  | 'vmcore-opened'
   | 'device-verified'
   | 'device-refused'
   | 'progress'
@@ -51,6 +52,7 @@ const PATTERNS: readonly (readonly [TimelineKind, RegExp])[] = [
   ['stage1-restarted', /^diskdump: (stage 1 ended without a result .*starting it once more)/],
   ['stage1-ended', /^diskdump: (stage 1 says: .*|stage 1 ended without a result again.*|no heartbeat of stage 1 .*)/],
   ['memory-left', /^diskdump: (memory available at the end: .*)/],
+  ['vmcore-opened', /^diskdump: (\/proc\/vmcore: \d+ bytes, .*)/],
   ['device-verified', /^diskdump: device verified: (.*)/],
   ['device-refused', /^diskdump: (.* passed over: .*)/],
   ['written', /^diskdump: (dump (?:complete|partial|failed): .*|no dump: .*)/],

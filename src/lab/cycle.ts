@@ -126,8 +126,8 @@ export function compareSpare(report: CycleReport): { readonly forecast: number; 
 }
 
 /**
- * That stage 1 ran in the kernel that kexec started, and not somewhere else: that kernel's command line carries
- * `elfcorehdr`, PID 1 and stage 1 spoke after the panic, and the dump says that it came from /proc/vmcore.
+ * That stage 1 ran in the kernel that kexec started, and not somewhere else: after the panic the console shows a kernel
+ * command line with `elfcorehdr`, PID 1, stage 1 with /proc/vmcore open, and its result.
  *
  * @returns what is not proved; empty when all is.
  */
@@ -142,6 +142,7 @@ export function findCaptureDoubts({ timeline }: CycleReport): string[] {
   };
   after('capture-command-line', 'no kernel command line with elfcorehdr after the panic');
   after('capture-up', 'the capture kernel did not come up after the panic');
+  after('vmcore-opened', 'stage 1 did not open /proc/vmcore after the panic');
   after('stage1-ended', 'stage 1 gave no result after the panic');
   return doubts;
 }
