@@ -6,7 +6,7 @@ import type { DeviceLocation, DumpDevice } from '../base/device.ts';
 import { assert, type DeviceError, type DeviceFailure } from '../base/errors.ts';
 import { discardRange, flushBuffers, readBlockFacts, rereadPartitions } from '../sys/block.ts';
 import { deviceError, errnoName, errnoOf } from '../sys/errno.ts';
-import { dropCached, openPath, punchHole } from '../sys/file.ts';
+import { dropCached, lockFile, openPath, punchHole } from '../sys/file.ts';
 
 /** How to open one. */
 export interface BlockOptions {
@@ -204,7 +204,9 @@ function openDirect(path: string, options: BlockOptions): OpenedPath {
   const isBlockDevice = stat.isBlockDevice();
   // Only these two: opening a pipe could wait for ever.
   if (!isBlockDevice && !stat.isFile()) throw deviceError({ device: path, operation: 'open', errno: 'ENODEV' });
-  const exclusive = isBlockDevice && (options.exclusive ?? writable);
+  // A block device is taken by O_EXCL, a file by a lock that all of us ask for.
+  const alone = options.exclusive ?? writable;
+  const exclusive = isBlockDevice && alone;
   const bounce = alignedMemory(options.aligned ? WASM_PAGE : maxTransfer);
   for (const wanted of direct ? [true, false] : [false]) {
     let fd: number;
@@ -213,6 +215,10 @@ function openDirect(path: string, options: BlockOptions): OpenedPath {
     } catch (error) {
       if (wanted && errnoOf(error) === EINVAL) continue;
       throw openFailure(path, error);
+    }
+    if (alone && !isBlockDevice && !lockFile(fd)) {
+      closeSync(fd);
+      throw deviceError({ device: path, operation: 'open', errno: 'EBUSY' });
     }
     const blockSize = isBlockDevice && wanted ? readBlockFacts(fd, path, options.sysRoot).logicalBlock : FILE_BLOCK;
     if (!wanted || takesDirect(fd, bounce, blockSize)) return { fd, direct: wanted, isBlockDevice, bounce };

@@ -95,7 +95,7 @@ if (hasLoop()) {
       // The thread is woken when half of its ring is full.
       device.write(pattern(MIB, 1), 12 * MIB);
       // Room again, but the engine does not know yet that there was none.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000);
       truncateSync(join(folder, 'ballast'), 0);
       failsWith(
         () => {

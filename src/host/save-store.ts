@@ -6,10 +6,10 @@ import {
   fdatasyncSync,
   fstatSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   readSync,
   renameSync,
   rmSync,
@@ -22,6 +22,7 @@ import { DeviceError, type DeviceFailure } from '../base/errors.ts';
 import type { ByteSink } from '../base/sink.ts';
 import type { ByteSource } from '../base/source.ts';
 import type { SaveStore } from '../savecore/store.ts';
+import { lockFile } from '../sys/file.ts';
 
 /** Largest file that {@link SaveStore.readSmall} reads, in bytes. */
 const SMALL_MAX = 4 * 2 ** 20;
@@ -42,6 +43,7 @@ export function openSaveStore(root: string, dropCache?: (fd: number) => void): S
     name: root,
     list: (directory) => listDirectory(at(directory)),
     readSmall: (path) => readSmallFile(at(path)),
+    fileSize: (path) => fileSize(at(path)),
     freeBytes() {
       const { bavail, bsize } = failing(root, 'probe', () => statfsSync(root));
       return bavail * bsize;
@@ -68,14 +70,47 @@ function listDirectory(path: string): string[] {
   }
 }
 
+/** Opens without waiting for anybody, and only a regular file: what lies in a crash directory may be anything. */
 function readSmallFile(path: string): Uint8Array | undefined {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  let fd: number;
   try {
-    if (statSync(path).size > SMALL_MAX) return undefined;
-    return readFileSync(path);
+    fd = openSync(path, flags);
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    if (ABSENT.includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
     throw storeError(path, 'read', error);
   }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile() || stat.size > SMALL_MAX) return undefined;
+    const bytes = new Uint8Array(stat.size);
+    const length = failing(path, 'read', () => readSync(fd, bytes, 0, bytes.length, 0));
+    return bytes.subarray(0, length);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What opening says of a path that is no file of ours: not there, a link, a socket. */
+const ABSENT = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'];
+
+function fileSize(path: string): number | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat?.isFile() ? stat.size : undefined;
+}
+
+/**
+ * Takes the store for this process, so that two runs of `save` do not write the same directory.
+ *
+ * @returns what lets go. @throws DeviceError with errno `EBUSY` while another run has it.
+ */
+export function lockSaveStore(root: string): () => void {
+  mkdirSync(root, { recursive: true, mode: 0o755 });
+  const fd = failing(root, 'open', () => openSync(root, constants.O_RDONLY | constants.O_DIRECTORY));
+  if (lockFile(fd)) return () => closeSync(fd);
+  closeSync(fd);
+  const failure = { device: root, operation: 'open', errno: 'EBUSY' } as const;
+  throw new DeviceError('SAVE_BUSY', `another \`diskdump save\` is writing to ${root}`, failure, 'wait for it to end');
 }
 
 function createFile(path: string): ByteSink & { close(): void } {

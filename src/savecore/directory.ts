@@ -6,8 +6,8 @@ import type { SaveStore } from './store.ts';
 export interface SavedMark {
   readonly dumpUuid: string;
   readonly whole: boolean;
-  /** Numbers of the parts in it; a part that turns up later is saved for itself. */
-  readonly parts: readonly number[];
+  /** The parts in it, with the sizes of their files; a part that turns up later is saved for itself. */
+  readonly parts: readonly { readonly part: number; readonly file: string; readonly bytes: number }[];
 }
 
 /** Crash directories of one host, as netdump and diskdump named them: no client of netdump can be 127.0.0.1. */
@@ -43,13 +43,15 @@ export function unfinishedDirectory(dumpUuid: string): string {
   return `incomplete-${dumpUuid}`;
 }
 
-/** The directory that holds a whole save of these parts of a dump, or `undefined`. */
+/** The directory that holds a whole save of these parts of a dump, their files as long as they were written, or `undefined`. */
 export function findSavedDirectory(store: SaveStore, dumpUuid: string, parts: readonly number[]): string | undefined {
   for (const name of store.list('').sort().slice(-DIRECTORIES_MAX)) {
     if (!name.startsWith(`${HOST}-`)) continue;
     const mark = readSavedMark(store, name);
     if (!mark?.whole || mark.dumpUuid !== dumpUuid) continue;
-    if (parts.every((part) => mark.parts.includes(part))) return name;
+    const holds = (part: number): boolean =>
+      mark.parts.some((saved) => saved.part === part && store.fileSize(`${name}/${saved.file}`) === saved.bytes);
+    if (parts.every(holds)) return name;
   }
   return undefined;
 }
@@ -58,12 +60,19 @@ export function findSavedDirectory(store: SaveStore, dumpUuid: string, parts: re
 export function readSavedMark(store: SaveStore, directory: string): SavedMark | undefined {
   const info = readInfo(store, directory);
   if (!info || typeof info.dumpUuid !== 'string') return undefined;
-  const parts = Array.isArray(info.parts) ? info.parts : [];
-  return {
-    dumpUuid: info.dumpUuid,
-    whole: info.whole === true,
-    parts: parts.map((part: { part?: unknown }) => Number(part?.part)),
-  };
+  return { dumpUuid: info.dumpUuid, whole: info.whole === true, parts: parseParts(info.parts) };
+}
+
+/** Parts whose names are plain; anything else in `info.json` was not written by us. */
+function parseParts(value: unknown): SavedMark['parts'] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((entry: unknown) => {
+    const { part, file, bytes } = (entry ?? {}) as Record<string, unknown>;
+    const plain = typeof file === 'string' && /^[\w.-]+$/.test(file);
+    return plain && Number.isSafeInteger(part) && Number.isSafeInteger(bytes)
+      ? [{ part: part as number, file, bytes: bytes as number }]
+      : [];
+  });
 }
 
 /** The `info.json` of a directory as an object, or `undefined` when there is none or it does not parse. */

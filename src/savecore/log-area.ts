@@ -90,7 +90,7 @@ function writeLogDirectory(
     armedAt: new Date(area.header.armedMs).toISOString(),
     savedAt: new Date(nowMs).toISOString(),
     savedBy: options.writtenBy,
-    parts: [{ file: 'vmcore-dmesg.txt', part: LOG_PART, device: device.name }],
+    parts: [{ file: 'vmcore-dmesg.txt', part: LOG_PART, device: device.name, bytes: dmesg.bytes }],
     dmesg: { file: 'vmcore-dmesg.txt', ...dmesg },
     record,
   };

@@ -6,7 +6,9 @@ import { MemoryStore, PowerCut } from '../../test/support/memory-store.ts';
 import { ManualClock } from '../base/clock.ts';
 import { crc32 } from '../base/crc32.ts';
 import type { DumpDevice } from '../base/device.ts';
+import { DumpError } from '../base/errors.ts';
 import { seededRandom } from '../base/random.ts';
+import { bytesSource } from '../base/source.ts';
 import { type CaptureResult, capture, fixedFinder } from '../capture/capture.ts';
 import { silentSupervisor } from '../capture/supervisor.ts';
 import { CODEC_FLAG } from '../codec/codec.ts';
@@ -14,6 +16,7 @@ import { formatDevice, planFormat } from '../format/kdump/device-format.ts';
 import { openDeviceDump } from '../format/kdump/device-vmcore.ts';
 import { type DeviceState, readLabel, writeLabelState } from '../format/kdump/label.ts';
 import { openKdump } from '../format/kdump/reader.ts';
+import type { Vmcore } from '../format/vmcore.ts';
 import { nodeCodecs } from '../host/codecs.ts';
 import { readInfo } from './directory.ts';
 import type { SaveOptions } from './options.ts';
@@ -76,6 +79,51 @@ test('a page that is not what was captured is struck, and the dump is partial', 
   const vmcore = openSaved(store, directoryOf(record!.dir));
   assert.throws(() => vmcore.readPage(victim, new Uint8Array(PAGE)), { name: 'NoDataError' });
   assertHolds(store, directoryOf(record!.dir), machine, new Set([victim]));
+});
+
+test('a copy that does not read back as it was written is no save: the device stays as it is', () => {
+  const disk = formattedDisk(20);
+  captureTo(readableMachine(20), [disk]);
+  const store = new MemoryStore();
+  store.rots = 'vmcore';
+  const outcome = saveFrom([disk], store);
+  assert.equal(outcome.problems[0]!.error.name, 'FormatError');
+  assert.deepEqual(outcome.records, []);
+  assert.equal(stateOf(disk), 'complete');
+  assert.deepEqual([...listSaved(store)], []);
+});
+
+test('a bit lost in bitmap 2 gives no wrong page, and costs none: the log says what the table does not', () => {
+  const machine = readableMachine(21);
+  const disk = formattedDisk(21);
+  captureTo(machine, [disk]);
+  const { bitmap1Offset, bitmapBytes } = openDeviceDump(disk, { codecs: nodeCodecs() }).log.generation!.record;
+  const bitmap2 = bitmap1Offset + bitmapBytes;
+  for (const nth of [0, 1, 40]) {
+    const damaged = new SimDisk({ name: 'damaged', image: disk.contents, location: disk.location });
+    clearBit(damaged.contents, bitmap2, nth);
+    for (const vmcore of [
+      openKdump(bytesSource(damaged.contents), { codecs: nodeCodecs() }),
+      openDeviceDump(damaged, { codecs: nodeCodecs() }),
+    ])
+      assertNoWrongPage(vmcore, machine);
+    const store = new MemoryStore();
+    const [record] = saveFrom([damaged], store).records;
+    assert.equal(record!.pages, pagesOf(machine).length, `bit ${nth}`);
+    assertHolds(store, directoryOf(record!.dir), machine);
+  }
+});
+
+test('a directory that names the dump is believed only with its files in it', () => {
+  const machine = readableMachine(22);
+  const disk = formattedDisk(22);
+  captureTo(machine, [disk]);
+  const store = new MemoryStore();
+  const [kept] = saveFrom([disk], store, { keep: true }).records;
+  store.removeFile(`${directoryOf(kept!.dir)}/vmcore`);
+  const [again] = saveFrom([disk], store).records;
+  assert.equal(again!.again, false);
+  assertHolds(store, directoryOf(again!.dir), machine);
 });
 
 test('parts on several devices: the complete one is the vmcore, none is touched before all are safe', () => {
@@ -324,6 +372,31 @@ function markInUse(disk: SimDisk, bootId: Uint8Array): void {
   const { label } = readLabel(disk);
   writeLabelState(disk, label!, { state: 'inUse', dumpUuid: new Uint8Array(16).fill(9), part: 1, bootId });
   assert.throws(() => openDeviceDump(disk, { codecs: nodeCodecs() }), { code: 'DEVICE_NO_DUMP' });
+}
+
+/** Clears the nth set bit of the bitmap at `offset`. */
+function clearBit(bytes: Uint8Array, offset: number, nth: number): void {
+  let seen = 0;
+  for (let bit = 0; ; bit++) {
+    const at = offset + (bit >> 3);
+    if ((bytes[at]! & (1 << (bit & 7))) === 0 || seen++ !== nth) continue;
+    bytes[at]! &= ~(1 << (bit & 7));
+    return;
+  }
+}
+
+/** Every page reads right or not at all. */
+function assertNoWrongPage(vmcore: Vmcore, machine: SimMachine): void {
+  const page = new Uint8Array(PAGE);
+  for (const pfn of pagesOf(machine)) {
+    try {
+      vmcore.readPage(pfn, page);
+    } catch (error) {
+      assert.ok(error instanceof DumpError, String(error));
+      continue;
+    }
+    assert.deepEqual(page, machine.truth(pfn), `page ${pfn} of ${vmcore.name}`);
+  }
 }
 
 function findBytes(haystack: Uint8Array, needle: Uint8Array): number {

@@ -100,6 +100,8 @@ function saveParts(parts: readonly Part[], options: SaveOptions): SaveRecord {
   const dumps = parts.map(({ finding }) => finding.dump);
   const there = findSavedDirectory(store, dumpUuid, numbers);
   const directory = there ?? writeDirectory(chooseMain(dumps), dumps, options);
+  // Read before a device is touched: a record that does not read is no reason to give the dump up.
+  const record = readSavedRecord(store, directory);
   if (!options.keep) {
     for (const { target, finding } of parts) {
       const label = writeLabelState(
@@ -112,7 +114,7 @@ function saveParts(parts: readonly Part[], options: SaveOptions): SaveRecord {
     }
   }
   return {
-    ...readSavedRecord(store, directory),
+    ...record,
     again: there !== undefined,
     seconds: (clock.monotonicMs() - startedMs) / 1000,
   };

@@ -14,8 +14,10 @@ export interface SaveStore {
   readonly name: string;
   /** Names of the entries of a directory, unsorted; empty when it does not exist. */
   list(directory: string): string[];
-  /** The bytes of a small file, or `undefined` when it does not exist. Files over 4 MiB are refused. */
+  /** The bytes of a small file, or `undefined` when there is no regular file, or one of over 4 MiB. Links are not followed. */
   readSmall(path: string): Uint8Array | undefined;
+  /** Bytes of a regular file, or `undefined` when there is none. Links are not followed. */
+  fileSize(path: string): number | undefined;
   /** Bytes that may still be written. */
   freeBytes(): number;
   makeDirectory(path: string): void;

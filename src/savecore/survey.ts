@@ -65,7 +65,7 @@ function survey(device: DumpDevice, { codecs, crc = crc32, bootId }: SurveyOptio
 
 /** The dump, or `undefined` where no good start record with a good chunk is. */
 function openDump(device: DumpDevice, label: Label, codecs: CodecTable, crc: Crc32): DeviceDump | undefined {
-  const log = recoverLog(device, label, { crc, codecs });
+  const log = recoverLog(device, label, { crc, codecs, verify: true });
   if (!holdsDump(log)) return undefined;
   if (log.start || log.generation) return openRecovered(deviceSource(device), label, log, { codecs, crc });
   throw new DeviceError(

@@ -126,7 +126,7 @@ function writeLog(directory: string, { store, codecs, crc = crc32 }: SaveOptions
 }
 
 function partialReason(main: DeviceDump, copy: CopySummary): string | undefined {
-  if (copy.struckPages === 0) return main.partialReason;
+  if (copy.struckPages === 0) return main.partialReason ?? 'pages that were in memory are not in the dump';
   const struck = `${copy.struckPages} pages on the device could not be proved and were left out`;
   return main.partialReason === undefined ? struck : `${main.partialReason}; ${struck}`;
 }
@@ -147,9 +147,9 @@ function describeDirectory(
 ) {
   const { start, runRecord } = main;
   const { copy } = files.find((file) => file.part === main)!;
-  const state = main.state === 'complete' && copy.struckPages === 0 ? 'complete' : 'partial';
-  const reason = partialReason(main, copy);
   const present = main.countPages().present;
+  const state = main.state === 'complete' && copy.pages === present ? 'complete' : 'partial';
+  const reason = state === 'complete' ? undefined : partialReason(main, copy);
   const passes = main.header.passes ?? [];
   const dumpUuid = formatUuid(main.dumpUuid);
   const record: Omit<SaveRecord, 'again' | 'dir'> = {

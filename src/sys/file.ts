@@ -36,3 +36,16 @@ const POSIX_FADV_DONTNEED = 4;
 export function dropCached(fd: number, offset = 0, length = 0): boolean {
   return nativeCalls()?.posixFadvise(fd, offset, length, POSIX_FADV_DONTNEED) === 0;
 }
+
+/** Source: Linux `include/uapi/asm-generic/fcntl.h`. */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/**
+ * Takes a file or directory for this open descriptor alone, until it is closed. False where another has it; true also where it
+ * cannot be asked.
+ */
+export function lockFile(fd: number): boolean {
+  const calls = nativeCalls();
+  return calls === undefined || calls.flock(fd, LOCK_EX | LOCK_NB) === 0;
+}

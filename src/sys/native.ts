@@ -20,6 +20,7 @@ export interface NativeCalls {
   ioctl(fd: number, request: number, argument: Uint8Array | null): number;
   fallocate(fd: number, mode: number, offset: number, length: number): number;
   posixFadvise(fd: number, offset: number, length: number, advice: number): number;
+  flock(fd: number, operation: number): number;
   /** Ends the process without running anything: no exit handlers, no joins. Does not return. */
   exit(code: number): void;
   /** Bytes at `address`, shared with it, for as long as the caller keeps them mapped. */
@@ -74,6 +75,7 @@ function bind(file: string): NativeCalls {
   const ioctl = call('ioctl', 'int', ['int', 'ulong', 'void *']);
   const fallocate = call('fallocate', 'int', ['int', 'int', 'int64_t', 'int64_t']);
   const fadvise = call('posix_fadvise', 'int', ['int', 'int64_t', 'int64_t', 'int']);
+  const flock = call('flock', 'int', ['int', 'int']);
   const exit = call('_exit', 'void', ['int']);
   return {
     origin: file,
@@ -84,6 +86,7 @@ function bind(file: string): NativeCalls {
     ioctl: (fd, request, argument) => ioctl(fd, request, argument) as number,
     fallocate: (fd, mode, offset, length) => fallocate(fd, mode, offset, length) as number,
     posixFadvise: (fd, offset, length, advice) => fadvise(fd, offset, length, advice) as number,
+    flock: (fd, operation) => flock(fd, operation) as number,
     exit: (code) => void exit(code),
     view: (address, length) => koffi.view(address, length),
   };

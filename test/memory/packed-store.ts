@@ -40,6 +40,10 @@ export class PackedStore implements SaveStore {
     return bytes;
   }
 
+  fileSize(path: string): number | undefined {
+    return this.#files.get(path)?.size;
+  }
+
   freeBytes(): number {
     return 2 ** 40;
   }

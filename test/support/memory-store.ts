@@ -37,6 +37,8 @@ export class MemoryStore implements SaveStore {
   /** Called before each step; may throw to cut elsewhere in the same run. */
   onStep: (() => void) | undefined;
   capacityBytes = 2 ** 30;
+  /** A file of this name comes out of its flush with one bit changed, as a bad medium has it. */
+  rots: string | undefined;
 
   constructor(seed = 1) {
     this.#random = seededRandom(seed);
@@ -50,6 +52,11 @@ export class MemoryStore implements SaveStore {
   readSmall(path: string): Uint8Array | undefined {
     const file = this.#find(path);
     return file?.kind === 'file' ? file.bytes.slice(0, file.length) : undefined;
+  }
+
+  fileSize(path: string): number | undefined {
+    const file = this.#find(path);
+    return file?.kind === 'file' ? file.length : undefined;
   }
 
   freeBytes(): number {
@@ -79,6 +86,10 @@ export class MemoryStore implements SaveStore {
       },
       flush: () => {
         this.#step();
+        if (this.rots !== undefined && path.endsWith(`/${this.rots}`)) {
+          file.bytes[file.length - 100]! ^= 1;
+          this.rots = undefined;
+        }
         file.durable = file.bytes.slice(0, file.length);
       },
       close: () => {},
@@ -109,6 +120,12 @@ export class MemoryStore implements SaveStore {
     if (target.parent.entries.has(target.name)) throw storeError(to, 'EEXIST');
     source.parent.entries.delete(source.name);
     target.parent.entries.set(target.name, moved);
+  }
+
+  /** Somebody else's doing, not a step. */
+  removeFile(path: string): void {
+    const { parent, name } = this.#parent(path);
+    parent.entries.delete(name);
   }
 
   removeDirectory(path: string): void {

@@ -7,7 +7,7 @@ import { readBootId } from '../../host/boot-id.ts';
 import { systemClock } from '../../host/clock.ts';
 import { nodeCodecs, nodeCrc32 } from '../../host/codecs.ts';
 import { CONFIG_PATH, loadConfig } from '../../host/config.ts';
-import { openSaveStore } from '../../host/save-store.ts';
+import { lockSaveStore, openSaveStore } from '../../host/save-store.ts';
 import type { SaveRecord } from '../../savecore/record.ts';
 import { type SaveDevice, type SaveOutcome, save } from '../../savecore/save.ts';
 import { dropCached } from '../../sys/file.ts';
@@ -51,11 +51,13 @@ Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
         'name one: `diskdump save DEVICE`, or list it under `devices` in the configuration',
       );
     }
+    const directory = flags.to ?? config.save.directory;
+    const unlock = lockSaveStore(directory);
     const { devices, problems } = openDevices(paths, !flags.keep);
     try {
       const progress = io.progress({ label: 'saving', unit: 'pages' });
       const outcome = save(devices, {
-        store: openSaveStore(flags.to ?? config.save.directory, dropCached),
+        store: openSaveStore(directory, dropCached),
         codecs: nodeCodecs(),
         crc: nodeCrc32,
         clock: systemClock,
@@ -69,6 +71,7 @@ Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
       return report({ ...outcome, problems: [...problems, ...outcome.problems] }, flags.keep, io);
     } finally {
       for (const { device } of devices) device.shutdown();
+      unlock();
     }
   },
 });

@@ -323,7 +323,7 @@ function openCovered(plan: DevicePagesPlan, maxMapnr: number): ReturnType<typeof
     vmcoreinfoLength: 0,
     maxMapnr,
   });
-  return openKdump(overlayHead(source, head), { codecs, crc });
+  return openKdump(overlayHead(source, head), { codecs, crc, requireProofs: true });
 }
 
 /** The source with its first bytes replaced. */

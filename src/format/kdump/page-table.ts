@@ -33,10 +33,14 @@ export class KdumpPageTable {
   /** Where the shared zero page lies: in block 2 as on a dump device, or before the data; NaN where it does not. */
   #zeroInHead = Number.NaN;
   #zeroInData = Number.NaN;
-  #keepsProofs = false;
+  readonly #requireProofs: boolean;
+  #keepsProofs: boolean;
 
-  /** @param zeroChecksum CRC-32 of a page of zeros. */
-  constructor(source: ByteSource, header: KdumpHeader, zeroChecksum: number) {
+  /**
+   * @param zeroChecksum CRC-32 of a page of zeros.
+   * @param requireProofs every descriptor must prove its page, as on a dump device; otherwise the first one tells.
+   */
+  constructor(source: ByteSource, header: KdumpHeader, zeroChecksum: number, requireProofs: boolean) {
     this.#source = source;
     this.#maxMapnr = header.maxMapnr;
     this.#pageSize = header.pageSize;
@@ -46,6 +50,8 @@ export class KdumpPageTable {
     this.#sharesZero = (header.dumpLevel & DUMP_LEVEL_ZERO) !== 0;
     this.#unstored = (header.dumpLevel & ~DUMP_LEVEL_ZERO) === 0 ? 'hole' : 'excluded';
     this.#zeroChecksum = zeroChecksum;
+    this.#requireProofs = requireProofs;
+    this.#keepsProofs = requireProofs;
   }
 
   /** The descriptor of the page that was asked for last, where that was stored or zero. */
@@ -78,7 +84,8 @@ export class KdumpPageTable {
         'the descriptor table is damaged; `diskdump check` lists the pages that still read',
       );
     }
-    if (!this.#keepsProofs || (proofLow === 0 && proofHigh === 0) || proofHigh === pfn % 2 ** 32) return;
+    if (!this.#keepsProofs || hasProof(pfn, proofLow, proofHigh)) return;
+    if (!this.#requireProofs && proofLow === 0 && proofHigh === 0) return;
     throw new FormatError(
       'KDUMP_PAGE_RANK',
       `page descriptor of pfn ${hex(pfn)} of ${this.#source.name} belongs to pfn ${hex(proofHigh)}`,
@@ -153,7 +160,7 @@ export class KdumpPageTable {
     const { length, flags, proofLow, proofHigh } = this.#descriptors;
     if (flags !== CODEC_FLAG.raw || length !== this.#pageSize) return false;
     if (hasProof(pfn, proofLow, proofHigh)) return proofLow === this.#zeroChecksum;
-    return !this.#keepsProofs || (proofLow === 0 && proofHigh === 0);
+    return !this.#keepsProofs || (!this.#requireProofs && proofLow === 0 && proofHigh === 0);
   }
 
   /**
@@ -168,7 +175,8 @@ export class KdumpPageTable {
     const pfn = this.#findFirstStored();
     if (pfn === undefined) return;
     const { offset, proofLow, proofHigh } = this.#descriptors;
-    this.#keepsProofs = hasProof(pfn, proofLow, proofHigh);
+    // Only we write anything there. Whether it fits this pfn is another question: after a bit lost in bitmap 2 none fits.
+    this.#keepsProofs ||= proofLow !== 0 || proofHigh !== 0;
     if (!this.#sharesZero) return;
     if (this.#isZeroAt(2 * this.#pageSize)) this.#zeroInHead = 2 * this.#pageSize;
     this.#zeroInData = [offset, offset - this.#pageSize].find((at) => this.#isZeroAt(at)) ?? Number.NaN;
