@@ -7,11 +7,9 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -19,7 +17,7 @@ import { basename, dirname, join } from 'node:path';
 import { UnsupportedError } from '../base/errors.ts';
 import { type CpioEntry, parentDirectories, writeCpio } from '../host/cpio.ts';
 import { type Kernel, writeWhole } from './kernels.ts';
-import { findCheckout, labCache } from './paths.ts';
+import { findCheckout, keepNewest, labCache } from './paths.ts';
 import { findProgram, findStaticBusybox, run } from './programs.ts';
 import { createSparseFile } from './qemu.ts';
 
@@ -32,8 +30,6 @@ const APPLETS =
   'sh mount umount cat ls ln cp mv rm mkdir echo sleep insmod sed grep sync poweroff reboot hostname uname dd sha256sum od cmp kill sort head tail touch ps free losetup';
 /** Changes when the layout of the tools disk does. */
 const RECIPE = 'tools/3';
-/** Tools disks of older sources that stay in the cache. */
-const TOOLS_DISKS_KEPT = 3;
 /** Which of kmod's names the guest has. */
 const KMOD_NAMES = ['modprobe', 'modinfo', 'depmod', 'lsmod'];
 
@@ -92,16 +88,16 @@ export interface ToolsPlan {
  * once more for the guest's own use. Not compressed: under software emulation a guest reads faster than it unpacks.
  */
 export function buildToolsDisk(plan: ToolsPlan): string {
-  const key = digest(
-    RECIPE,
-    plan.cli,
-    plan.runtimeImage,
-    String(statSync(plan.runtimeImage).mtimeMs),
-    String(statSync(join(plan.cli, 'main.mjs')).mtimeMs),
-  );
+  // Both paths carry the key of what they were built from.
+  const key = digest(RECIPE, plan.cli, plan.runtimeImage);
   const path = labCache('tools-disks', `${key}.squashfs`);
-  if (existsSync(path)) return path;
-  return withWork(path, (work) => {
+  if (!existsSync(path)) packToolsDisk(plan, path);
+  keepNewest(path);
+  return path;
+}
+
+function packToolsDisk(plan: ToolsPlan, path: string): void {
+  withWork(path, (work) => {
     for (const folder of ['usr/bin', 'usr/sbin', 'lib']) mkdirSync(join(work, folder), { recursive: true });
     const programs: string[] = [process.execPath];
     for (const [name, folder] of Object.entries(GUEST_PROGRAMS)) {
@@ -119,7 +115,6 @@ export function buildToolsDisk(plan: ToolsPlan): string {
     writeFileSync(join(work, 'usr/bin/diskdump'), launcher);
     chmodSync(join(work, 'usr/bin/diskdump'), 0o755);
     packSquashfs(work, path, ['-noI', '-noD', '-noF', '-noX']);
-    keepNewest(dirname(path), TOOLS_DISKS_KEPT);
   });
 }
 
@@ -179,15 +174,6 @@ function copyLibraries(programs: readonly string[], root: string): void {
       copyFileSync(realpathSync(library), target);
     }
   }
-}
-
-/** Deletes all but the newest files of a cache. */
-function keepNewest(folder: string, count: number): void {
-  const files = readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(folder, entry.name));
-  const aged = files.map((path) => ({ path, ms: statSync(path).mtimeMs })).sort((a, b) => b.ms - a.ms);
-  for (const { path } of aged.slice(count)) rmSync(path);
 }
 
 function packSquashfs(folder: string, path: string, compression: readonly string[]): void {

@@ -8,7 +8,7 @@ import { buildRuntimeImage, type RuntimeImage } from '../host/runtime-image.ts';
 import { buildCrashModule } from './crash-module.ts';
 import { buildGuestInitramfs, buildKernelDisk, buildToolsDisk } from './guest-image.ts';
 import { fetchNewestKernel, type Kernel, type KernelWish } from './kernels.ts';
-import { findCheckout, labCache } from './paths.ts';
+import { findCheckout, keepNewest, labCache } from './paths.ts';
 
 /** What a guest of one kernel boots from. */
 export interface Materials {
@@ -36,7 +36,9 @@ export function buildBundles(): string {
 /** The runtime image of the current sources: 15 s when it is not in the cache. */
 export function prepareRuntime(bundles: string): RuntimeImage {
   const cache = labCache('runtime');
-  return buildRuntimeImage({ node: process.execPath, stage1: join(bundles, 'stage1'), cache });
+  const image = buildRuntimeImage({ node: process.execPath, stage1: join(bundles, 'stage1'), cache });
+  keepNewest(image.path);
+  return image;
 }
 
 /** What has to be fetched or built for guests of a kernel. @param say called with a line for each thing that takes time. */

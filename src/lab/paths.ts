@@ -1,6 +1,6 @@
 /** Where the lab keeps what it downloads, builds and records: a cache outside git, and a scratch directory in memory. */
 
-import { existsSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AssertionError } from '../base/errors.ts';
@@ -29,4 +29,19 @@ export function labCache(...parts: string[]): string {
 export function createScratch(label: string): string {
   const base = process.env.DISKDUMP_LAB_SCRATCH ?? (existsSync('/dev/shm') ? '/dev/shm' : '/tmp');
   return mkdtempSync(join(base, `diskdump-lab-${label}-`));
+}
+
+/** How many files of one kind, made of older sources, stay in the cache. */
+const KEPT = 3;
+
+/** Marks a cached file as used now, and deletes all but the last used ones beside it. */
+export function keepNewest(used: string): void {
+  const folder = dirname(used);
+  const now = new Date();
+  utimesSync(used, now, now);
+  const files = readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(folder, entry.name));
+  const aged = files.map((path) => ({ path, ms: statSync(path).mtimeMs })).sort((a, b) => b.ms - a.ms);
+  for (const { path } of aged.slice(KEPT)) rmSync(path);
 }

@@ -118,7 +118,8 @@ export class Guest {
     }
     createSparseFile(join(plan.directory, 'ram'), plan.memoryMiB * 2 ** 20);
     const started: Started = { atMs: performance.now(), early: [], deliver: undefined };
-    const child = spawn(program, formatArguments(plan), { stdio: ['ignore', 'pipe', 'pipe'] });
+    const [first, ...rest] = dyingWithUs([program, ...formatArguments(plan)]);
+    const child = spawn(first as string, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
     const errors = collectErrors(child);
     readConsole(child, join(plan.directory, 'console.log'), started);
     const failed = new Promise<never>((_done, fail) => {
@@ -305,4 +306,10 @@ function collectErrors(child: ChildProcess): { text: string } {
     errors.text = (errors.text + bytes.toString('latin1')).slice(-STDERR_MAX);
   });
   return errors;
+}
+
+/** The same command, killed by the kernel when we end, however that comes; as it is where util-linux has no `setpriv`. */
+function dyingWithUs(command: readonly string[]): readonly string[] {
+  const setpriv = findProgram('setpriv');
+  return setpriv === undefined ? command : [setpriv, '--pdeathsig', 'KILL', ...command];
 }
