@@ -13,6 +13,7 @@ import { type Materials, prepareMaterials } from './materials.ts';
 import { checkMemory, formatMemoryCheck, memoryAgrees, parseIomem } from './memory-check.ts';
 import { Narration, span } from './narration.ts';
 import { openDump } from './open-dump.ts';
+import { sweepScratch } from './paths.ts';
 import { ensurePrograms, LAB_PROGRAMS, MODULE_PROGRAMS, refreshPackageLists } from './programs.ts';
 import { type CrashKind, DEFAULT_MACHINE, type Scenario } from './scenario.ts';
 
@@ -34,6 +35,8 @@ export type DemoOutcome = 0 | 1;
 const LOG_LINES = 12;
 const CRASH_LINE = /BUG:|Oops|Kernel panic|sysrq: Trigger/;
 const PAGE_BYTES = 4096;
+/** What ends a run from outside. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** Lines shown of a panic that left no dump. */
 const PANIC_LINES = 2;
 const CRASH_WORDS: Readonly<Record<CrashKind, string>> = {
@@ -44,6 +47,13 @@ const CRASH_WORDS: Readonly<Record<CrashKind, string>> = {
 /** Runs the demo. Throws what stopped it before there was anything to compare. */
 export async function runDemo(io: Io, options: DemoOptions): Promise<DemoOutcome> {
   const narration = new Narration(io.terminal);
+  const interrupted = (signal: NodeJS.Signals): void => {
+    narration.end();
+    io.note('interrupted: the guest is gone, and its folder with it');
+    sweepScratch();
+    process.kill(process.pid, signal);
+  };
+  for (const signal of SIGNALS) process.once(signal, interrupted);
   try {
     const materials = prepare(narration, options);
     const scenario: Scenario = {
@@ -64,6 +74,7 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<DemoOutcome
     tellEnd(narration, report, options, agreed);
     return agreed ? 0 : 1;
   } finally {
+    for (const signal of SIGNALS) process.off(signal, interrupted);
     narration.end();
     if (options.record !== undefined) writeFileSync(options.record, JSON.stringify(narration.recorded));
   }

@@ -28,7 +28,16 @@ export function labCache(...parts: string[]): string {
  */
 export function createScratch(label: string): string {
   const base = process.env.DISKDUMP_LAB_SCRATCH ?? (existsSync('/dev/shm') ? '/dev/shm' : '/tmp');
-  return mkdtempSync(join(base, `diskdump-lab-${label}-`));
+  const path = mkdtempSync(join(base, `diskdump-lab-${label}-`));
+  created.add(path);
+  return path;
+}
+
+const created = new Set<string>();
+
+/** Deletes every scratch directory of this process: they lie in memory, and would stay there until the next boot. */
+export function sweepScratch(): void {
+  for (const path of created) rmSync(path, { recursive: true, force: true });
 }
 
 /** How many files of one kind, made of older sources, stay in the cache. */
