@@ -184,3 +184,12 @@ if (hasLoop()) {
     device.shutdown();
   });
 }
+
+test('a file is written by one of us at a time, and read by anybody', () => {
+  const file = sparseFile(1 << 20);
+  const writer = BlockDevice.open(file);
+  failsWith(() => BlockDevice.open(file), { operation: 'open', errno: 'EBUSY' });
+  BlockDevice.open(file, { writable: false }).shutdown();
+  writer.shutdown();
+  BlockDevice.open(file).shutdown();
+});
