@@ -6,6 +6,7 @@ import type { DeviceError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
 import type { Range } from '../base/ranges.ts';
 import type { CodecTable, PageCodec } from '../codec/codec.ts';
+import type { KernelBinaries } from '../codec/page-kernels.ts';
 import {
   fitParameters,
   GENERATION_SHARE,
@@ -60,6 +61,8 @@ export interface CaptureOptions {
   /** To prove pages when a log is resumed. */
   readonly codecs: CodecTable;
   readonly crc: Crc32;
+  /** For the zero test; in TypeScript where absent. */
+  readonly kernels?: KernelBinaries;
   readonly parameters?: WriterParameters;
   readonly windowBytes?: number;
   /** Told of every event of the run as it happens, for the console. */

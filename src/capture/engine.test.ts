@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formattedDisk, simCapture, simUuid, surveyImage } from '../../test/sim/rig.ts';
 import { PAGE, simMachine } from '../../test/sim/sim-machine.ts';
+import { ensureBuilt } from '../../tools/build.ts';
 import { NoDataError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
 import { openDeviceDump } from '../format/kdump/device-vmcore.ts';
 import { decodeRunRecord } from '../format/kdump/run-record.ts';
 import { nodeCodecs } from '../host/codecs.ts';
+import { readKernelBinaries } from '../host/kernel-binaries.ts';
 import { HoleList } from './holes.ts';
 
 const SIZE = 2 * 2 ** 20;
@@ -53,6 +55,19 @@ test('the run record tells passes, holes, refusals and a timeline', () => {
   assert.equal(record.refused[0]?.code, 'DEVICE_FOREIGN_DATA');
   assert.match(record.reason ?? '', /planned pages could not be read/);
   assert.ok(record.timeline.some(({ event }) => event.startsWith('pass essential done')));
+});
+
+test('every build of the zero test writes the same bytes', async () => {
+  await ensureBuilt();
+  const { simd, plain } = readKernelBinaries();
+  assert.ok(simd && plain, 'both are built');
+  const [expected, ...others] = [{}, { plain }, { simd, plain }].map((kernels) => {
+    const disk = formattedDisk(SIZE);
+    const result = simCapture(simMachine(35), [disk], { kernels });
+    assert.ok(result.pages > 0);
+    return disk.contents;
+  });
+  for (const contents of others) assert.deepEqual(contents, expected);
 });
 
 test('progress, watchdog and cancel are served once per chunk at least', () => {

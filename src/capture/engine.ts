@@ -3,6 +3,7 @@
 import type { Crc32 } from '../base/crc32.ts';
 import { DumpError } from '../base/errors.ts';
 import type { PageCodec } from '../codec/codec.ts';
+import { type KernelBinaries, openPageKernels, type PageKernels } from '../codec/page-kernels.ts';
 import type { GenerationKind } from '../format/kdump/log-parameters.ts';
 import type { LogWriter } from '../format/kdump/log-writer.ts';
 import type { Machine } from './machine.ts';
@@ -20,6 +21,8 @@ export interface EngineOptions {
   readonly supervisor: Supervisor;
   readonly log: RunLog;
   readonly crc: Crc32;
+  /** For the zero test; in TypeScript where absent. */
+  readonly kernels?: KernelBinaries;
   /** Pages are stored raw where it is absent or where a page does not shrink. */
   readonly codec?: PageCodec;
   readonly progress: CaptureProgress;
@@ -48,8 +51,8 @@ class EndEarly {
 export class CaptureEngine {
   readonly #options: EngineOptions;
   readonly #pageSize: number;
-  readonly #window: Uint8Array;
-  readonly #words: Uint32Array;
+  /** The window and the zero test over it. */
+  readonly #kernels: PageKernels;
   /** A view of each page of the window. */
   readonly #pages: Uint8Array[];
   /** 1 where the page of the window could not be read. */
@@ -61,14 +64,14 @@ export class CaptureEngine {
   #left: number;
 
   constructor(options: EngineOptions) {
-    const { machine, plan, crc, windowBytes = WINDOW_BYTES } = options;
+    const { machine, plan, crc, kernels = {}, windowBytes = WINDOW_BYTES } = options;
     this.#options = options;
     this.#pageSize = machine.pageSize;
     const count = Math.max(1, Math.floor(windowBytes / machine.pageSize));
-    this.#window = new Uint8Array(count * machine.pageSize);
-    this.#words = new Uint32Array(this.#window.buffer);
+    this.#kernels = openPageKernels(kernels, { pageSize: machine.pageSize, pagesMax: count });
+    const window = this.#kernels.pages;
     this.#pages = Array.from({ length: count }, (_, i) =>
-      this.#window.subarray(i * machine.pageSize, (i + 1) * machine.pageSize),
+      window.subarray(i * machine.pageSize, (i + 1) * machine.pageSize),
     );
     this.#bad = new Uint8Array(count);
     this.#zeroChecksum = crc(new Uint8Array(machine.pageSize));
@@ -116,12 +119,13 @@ export class CaptureEngine {
     this.#bad.fill(0, 0, count);
     this.#readPages(start, 0, count);
     const { writer, crc, codec } = this.#options;
-    const words = this.#pageSize / 4;
+    const { zero } = this.#kernels;
+    this.#kernels.findZeros(count);
     for (let i = 0; i < count; i++) {
       this.#left--;
       if (this.#bad[i] === 1) continue;
       const pfn = start + i;
-      if (isZero(this.#words, i * words, words)) {
+      if (zero[i] === 1) {
         this.#makeRoom(0);
         writer.addZero(pfn, this.#zeroChecksum);
         continue;
@@ -143,7 +147,7 @@ export class CaptureEngine {
   #readPages(start: number, first: number, count: number): void {
     try {
       const at = first * this.#pageSize;
-      this.#options.machine.read(start + first, this.#window.subarray(at, at + count * this.#pageSize));
+      this.#options.machine.read(start + first, this.#kernels.pages.subarray(at, at + count * this.#pageSize));
     } catch (error) {
       if (!(error instanceof DumpError)) throw error;
       if (count === 1) {
@@ -215,22 +219,4 @@ export class CaptureEngine {
     progress.phase = phase;
     this.#report();
   }
-}
-
-/** True when `count` words from `start` are zero. Over one view of the window, since a view per page costs 30 ns. */
-function isZero(words: Uint32Array, start: number, count: number): boolean {
-  const end = start + count;
-  for (let i = start; i < end; i += 8) {
-    const any =
-      (words[i] as number) |
-      (words[i + 1] as number) |
-      (words[i + 2] as number) |
-      (words[i + 3] as number) |
-      (words[i + 4] as number) |
-      (words[i + 5] as number) |
-      (words[i + 6] as number) |
-      (words[i + 7] as number);
-    if (any !== 0) return false;
-  }
-  return true;
 }

@@ -3,6 +3,7 @@
 import type { Crc32 } from '../base/crc32.ts';
 import type { DumpDevice } from '../base/device.ts';
 import type { PageCodec } from '../codec/codec.ts';
+import type { KernelBinaries } from '../codec/page-kernels.ts';
 import { type Label, labelGeometry, writeLabelState } from '../format/kdump/label.ts';
 import { DUMP_LEVEL_ZERO } from '../format/kdump/layout.ts';
 import type { WriterParameters } from '../format/kdump/log-parameters.ts';
@@ -40,6 +41,7 @@ export interface DumpJob {
   readonly armedDigest: Uint8Array;
   readonly codec?: PageCodec;
   readonly crc: Crc32;
+  readonly kernels?: KernelBinaries;
   readonly parameters: WriterParameters;
   readonly windowBytes?: number;
   readonly supervisor: Supervisor;

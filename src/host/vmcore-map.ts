@@ -73,6 +73,8 @@ class VmcoreFile implements MappedSource {
   /** What lies from here on is read: a mapping cannot end inside a page. */
   readonly #mappedEnd: number;
   #clock = 0;
+  /** Start of the last window that would not map. */
+  #unmappable = -1;
 
   constructor(name: string, fd: number, size: number, windowBytes: number, windows: Window[]) {
     this.name = name;
@@ -111,20 +113,27 @@ class VmcoreFile implements MappedSource {
   /** The window that shows `offset`; the least recently used one is moved there. `undefined` where it will not map. */
   #windowAt(offset: number): Window | undefined {
     this.#clock++;
-    let oldest = this.#windows[0] as Window;
+    let [oldest] = this.#windows;
     for (const window of this.#windows) {
       if (window.start >= 0 && offset >= window.start && offset < window.start + window.length) {
         window.usedAt = this.#clock;
         return window;
       }
-      if (window.usedAt < oldest.usedAt) oldest = window;
+      if (window.usedAt < (oldest as Window).usedAt) oldest = window;
     }
     const start = roundDown(offset, this.#windowBytes);
+    if (!oldest || start === this.#unmappable) return undefined;
     const length = Math.min(this.#windowBytes, this.#mappedEnd - start);
-    oldest.start = oldest.mapping.show(this.#fd, start, length) ? start : -1;
+    if (!oldest.mapping.show(this.#fd, start, length)) {
+      // A window that failed is lost: after three, all is read.
+      this.#unmappable = start;
+      this.#windows.splice(this.#windows.indexOf(oldest), 1);
+      return undefined;
+    }
+    oldest.start = start;
     oldest.length = length;
     oldest.usedAt = this.#clock;
-    return oldest.start < 0 ? undefined : oldest;
+    return oldest;
   }
 
   #read(target: Uint8Array, done: number, end: number, offset: number): number {

@@ -19,6 +19,7 @@ import { CODEC_FLAG, codecTable } from '../codec/codec.ts';
 import { readBootId } from '../host/boot-id.ts';
 import { systemClock } from '../host/clock.ts';
 import { nodeCodecs, nodeCrc32 } from '../host/codecs.ts';
+import { readKernelBinaries } from '../host/kernel-binaries.ts';
 import { openMapped, PROC_VMCORE } from '../host/vmcore-map.ts';
 import { killSelf } from '../sys/process.ts';
 import { parseStage1Config, type Stage1Config } from './config.ts';
@@ -57,6 +58,7 @@ function run(config: Stage1Config, files: RunFiles, say: Say): CaptureResult {
     ...(codec && { codec }),
     codecs,
     crc: nodeCrc32,
+    kernels: readKernelBinaries(),
     tell: say,
   });
 }

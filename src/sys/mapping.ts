@@ -28,6 +28,7 @@ export class MappedWindow {
   readonly bytes: Uint8Array;
   readonly #calls: NativeCalls;
   readonly #address: Pointer;
+  #lost = false;
 
   private constructor(calls: NativeCalls, address: Pointer, size: number) {
     this.#calls = calls;
@@ -53,22 +54,26 @@ export class MappedWindow {
   }
 
   /**
-   * Lays `length` bytes of the open file from `offset` (a multiple of {@link MAP_ALIGNMENT}) under {@link bytes}. False when
-   * the kernel will not map them; what lay there before is then gone too.
+   * Lays `length` bytes of the open file from `offset` (a multiple of {@link MAP_ALIGNMENT}) under {@link bytes}.
+   *
+   * False when the kernel will not map them. It has then unmapped what lay there, so another thread's memory may lie there by
+   * the time the call returns: the window is lost, and never laid over again.
+   * Source: linux 6.1 `mm/mmap.c`, `mmap_region`, `unmap_and_free_vma`.
    */
   show(fd: number, offset: number, length: number): boolean {
     assert(
       offset % MAP_ALIGNMENT === 0 && length > 0 && length <= this.size,
       `window over ${length} bytes at ${offset}`,
     );
-    return (
-      this.#calls.mmap(this.#address, length, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, offset) ===
-      this.#address
-    );
+    if (this.#lost) return false;
+    const flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
+    this.#lost = this.#calls.mmap(this.#address, length, PROT_READ, flags, fd, offset) !== this.#address;
+    return !this.#lost;
   }
 
   /** Lays nothing there: the file can be closed, and a stray read faults rather than sees old bytes. */
   clear(): void {
+    if (this.#lost) return;
     this.#calls.mmap(
       this.#address,
       this.size,

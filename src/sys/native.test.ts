@@ -30,10 +30,13 @@ describe('a mapped window', () => {
     closeSync(fd);
   });
 
-  test('says so when the kernel will not map', () => {
+  test('says so when the kernel will not map, and never lays anything there again', () => {
     const window = MappedWindow.reserve(MAP_ALIGNMENT);
     assert.ok(window);
+    const fd = openSync(file, 'r');
     assert.equal(window.show(999_999, 0, MAP_ALIGNMENT), false);
+    assert.equal(window.show(fd, 0, MAP_ALIGNMENT), false);
+    closeSync(fd);
   });
 });
 

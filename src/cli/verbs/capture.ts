@@ -7,6 +7,7 @@ import type { Supervisor } from '../../capture/supervisor.ts';
 import { CODEC_FLAG } from '../../codec/codec.ts';
 import { ThreadedDevice } from '../../driver/threaded.ts';
 import { nodeCodecs, nodeCrc32 } from '../../host/codecs.ts';
+import { readKernelBinaries } from '../../host/kernel-binaries.ts';
 import { randomUuid } from '../../host/random.ts';
 import { openMachine } from '../device/open-machine.ts';
 import { EXIT } from '../errors.ts';
@@ -58,6 +59,7 @@ MACHINE is vmcore:/proc/vmcore (the crashed kernel, seen from its capture kernel
         ...(codec && { codec }),
         codecs,
         crc: nodeCrc32,
+        kernels: readKernelBinaries(),
         tell: (event) => io.detail(event),
       });
       progress.stop();
