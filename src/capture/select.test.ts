@@ -143,6 +143,22 @@ test('two different devices with one UUID are refused by name; paths of one devi
   assert.equal(simCapture(machine, [], { ...options, finder: finder(legs) }).outcome, 'complete');
 });
 
+test('a copy named by a later entry is noticed before a byte is written; a third device takes the dump', () => {
+  const [disk, third] = [formattedDisk(SIZE), formattedDisk(SIZE, { name: 'third', uuid: 3 })];
+  const twin = new SimDisk({ name: 'twin', image: disk.contents, location: { start: 0, serial: 'SIM0002' } });
+  const before = disk.contents.slice();
+  const result = simCapture(machine, [disk, twin, third], { resume: false });
+  assert.deepEqual(
+    result.refused.map(({ device, code }) => [device, code]),
+    [
+      ['twin', 'DEVICE_UUID_TWICE'],
+      [disk.name, 'DEVICE_UUID_TWICE'],
+    ],
+  );
+  assert.deepEqual([result.device, result.outcome], ['third', 'complete']);
+  assert.deepEqual([disk.contents, twin.contents], [before, before]);
+});
+
 test('a device that appears late is waited for, and then no longer', () => {
   const early = formattedDisk(SIZE, { name: 'early', uuid: 2 });
   const run = (appearsMs: number): CaptureResult & { late: SimDisk } => {

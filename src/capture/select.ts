@@ -97,10 +97,32 @@ export class DeviceSelection {
       }
       progress.phase = 'checking';
       const selected = found && this.#judge(index, found, 'take');
-      if (selected) return selected;
+      if (selected && !this.#hasCopyBehind(selected)) return selected;
       index++;
     }
     return undefined;
+  }
+
+  /**
+   * Does an entry behind it show the same label on another device? Then both are out before a byte is written. Only entries
+   * that any label satisfies are looked at: the others cannot answer to this one.
+   */
+  #hasCopyBehind({ index, device }: SelectedDevice): boolean {
+    const { devices } = this.#options;
+    let copied = false;
+    for (let behind = index + 1; behind < devices.length; behind++) {
+      const entry = devices[behind] as DeviceEntry;
+      if (entry.uuid || this.#out.has(behind)) continue;
+      const found = this.#tryFind(behind, entry) ?? [];
+      const twin = this.#twin(found.map((other) => ({ device: other, verdict: this.#verdict(other, entry, 'take') })));
+      for (const other of found) other.shutdown();
+      if (twin === undefined) continue;
+      this.#refuse(behind, entry.name, 'DEVICE_UUID_TWICE', twin);
+      this.#refuse(index, device.name, 'DEVICE_UUID_TWICE', twin);
+      copied = true;
+    }
+    if (copied) device.shutdown();
+    return copied;
   }
 
   /** Strikes a device that failed. */
