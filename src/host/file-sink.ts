@@ -3,6 +3,7 @@
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { DeviceError, type DeviceFailure } from '../base/errors.ts';
 import type { ByteSink } from '../base/sink.ts';
+import { errnoWords } from '../sys/errno.ts';
 
 /** A {@link ByteSink} that holds a file open. */
 export interface FileSink extends ByteSink {
@@ -44,7 +45,7 @@ function guarded<T>(
     const errno = error instanceof Error && 'code' in error ? String(error.code) : String(error);
     throw new DeviceError(
       'FILE_WRITE',
-      `${operation}${offset === undefined ? '' : ` of ${length} bytes at ${offset}`} of ${path}: ${errno}`,
+      `${operation}${offset === undefined ? '' : ` of ${length} bytes at ${offset}`} of ${path}: ${errnoWords(errno)}`,
       { device: path, operation, errno, ...(offset === undefined ? {} : { offset }) },
       errno === 'ENOSPC' ? 'free some space, or write to another file system' : undefined,
       error,

@@ -34,12 +34,21 @@ test('a new file is its owner’s alone, and never an old one', () => {
   const path = join(folder, 'secret');
   createFileSink(path).close();
   assert.equal(statSync(path).mode & 0o777, 0o600);
-  assert.throws(() => createFileSink(path), { name: 'DeviceError', code: 'FILE_WRITE', message: /EEXIST/ });
-  assert.throws(() => createFileSink(join(folder, 'no', 'folder')), { message: /ENOENT/ });
+  assert.throws(() => createFileSink(path), {
+    name: 'DeviceError',
+    code: 'FILE_WRITE',
+    message: /: file already exists \(EEXIST\)$/,
+  });
+  assert.throws(() => createFileSink(join(folder, 'no', 'folder')), { message: /\(ENOENT\)/ });
 });
 
 test('what cannot be opened says why', () => {
-  assert.throws(() => openFileSource(join(folder, 'absent')), { name: 'NoDataError', message: /ENOENT/ });
+  assert.throws(() => openFileSource(join(folder, 'absent')), {
+    name: 'NoDataError',
+    message: /^opening .*absent: no such file or directory \(ENOENT\)$/,
+    hint: /path/,
+    data: { path: join(folder, 'absent'), errno: 'ENOENT' },
+  });
   assert.throws(() => openFileSource(folder), { name: 'NoDataError', message: /directory/ });
 });
 
@@ -49,7 +58,7 @@ test('a failing write or read names path, place and errno', () => {
   assert.throws(() => sink.write(new Uint8Array(4), 8), {
     name: 'DeviceError',
     code: 'FILE_WRITE',
-    message: /^write of 4 bytes at 8 of .*gone: EBADF$/,
+    message: /^write of 4 bytes at 8 of .*gone: bad file descriptor \(EBADF\)$/,
   });
   const path = join(folder, 'closed');
   writeFileSync(path, 'abcd');

@@ -3,6 +3,7 @@
 import { closeSync, fstatSync, openSync, readFileSync, readSync, type Stats } from 'node:fs';
 import { DeviceError, NoDataError } from '../base/errors.ts';
 import type { ByteSource } from '../base/source.ts';
+import { errnoWords } from '../sys/errno.ts';
 
 /** A {@link ByteSource} that holds a file open. */
 export interface FileSource extends ByteSource {
@@ -55,11 +56,20 @@ function openForReading(path: string): number {
     return openSync(path, 'r');
   } catch (error) {
     const errno = errnoOf(error);
-    throw new NoDataError('FILE_OPEN', `opening ${path}: ${errno}`, { path, errno }, OPEN_HINTS[errno], error);
+    throw new NoDataError(
+      'FILE_OPEN',
+      `opening ${path}: ${errnoWords(errno)}`,
+      { path, errno },
+      OPEN_HINTS[errno],
+      error,
+    );
   }
 }
 
 const OPEN_HINTS: Readonly<Record<string, string>> = {
+  ENOENT: 'is the path right? `diskdump list` shows the saved dumps',
+  ENOTDIR: 'is the path right? `diskdump list` shows the saved dumps',
+  ENXIO: 'is it a socket, or a device that is gone?',
   EACCES: 'dumps are readable by root only; try again as root',
   EPERM: 'dumps are readable by root only; try again as root',
 };
@@ -94,7 +104,7 @@ function failure(
   const where = offset === undefined ? '' : ` ${length} bytes at ${offset}`;
   return new DeviceError(
     code,
-    `${operation}${where} of ${path}: ${errno}`,
+    `${operation}${where} of ${path}: ${errnoWords(errno)}`,
     {
       device: path,
       operation,

@@ -36,6 +36,19 @@ test('files are the owner’s alone, and a rename replaces nothing', () => {
   assert.throws(() => store.rename('new', 'taken'), { code: 'SAVE_STORE' });
 });
 
+test('what is no directory is said in words', () => {
+  const file = join(root, 'a file');
+  writeFileSync(file, '');
+  for (const path of [file, join(file, 'below')]) {
+    assert.throws(() => lockSaveStore(path), {
+      name: 'UsageError',
+      code: 'SAVE_DIRECTORY',
+      message: /is not a directory$/,
+    });
+    assert.throws(() => openSaveStore(path), { code: 'SAVE_DIRECTORY', hint: /--to/ });
+  }
+});
+
 test('one save at a time', () => {
   const unlock = lockSaveStore(root);
   assert.throws(() => lockSaveStore(root), { code: 'SAVE_BUSY' });

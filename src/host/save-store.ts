@@ -18,10 +18,11 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { DeviceError, type DeviceFailure } from '../base/errors.ts';
+import { DeviceError, type DeviceFailure, UsageError } from '../base/errors.ts';
 import type { ByteSink } from '../base/sink.ts';
 import type { ByteSource } from '../base/source.ts';
 import type { SaveStore } from '../savecore/store.ts';
+import { errnoWords } from '../sys/errno.ts';
 import { lockFile } from '../sys/file.ts';
 
 /** Largest file that {@link SaveStore.readSmall} reads, in bytes. */
@@ -35,9 +36,10 @@ const DIRECTORY_MODE = 0o700;
  *
  * @param dropCache forgets what the page cache holds of an open file, so that a verification reads the medium; absent
  *   where the system cannot
+ * @throws UsageError `SAVE_DIRECTORY` where something else has that name.
  */
 export function openSaveStore(root: string, dropCache?: (fd: number) => void): SaveStore {
-  failing(root, 'open', () => mkdirSync(root, { recursive: true, mode: 0o755 }));
+  makeRoot(root);
   const at = (path: string): string => (path === '' ? root : join(root, path));
   return {
     name: root,
@@ -67,6 +69,22 @@ function listDirectory(path: string): string[] {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw storeError(path, 'read', error);
+  }
+}
+
+function makeRoot(root: string): void {
+  try {
+    mkdirSync(root, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (code !== 'EEXIST' && code !== 'ENOTDIR') throw storeError(root, 'open', error);
+    throw new UsageError(
+      'SAVE_DIRECTORY',
+      `saving to ${root}: ${code === 'EEXIST' ? 'it' : 'a part of that path'} is not a directory`,
+      { path: root, errno: code },
+      'name a directory with --to, or as save.directory in the configuration; the dump stays on its device',
+      error,
+    );
   }
 }
 
@@ -105,7 +123,7 @@ function fileSize(path: string): number | undefined {
  * @returns what lets go. @throws DeviceError with errno `EBUSY` while another run has it.
  */
 export function lockSaveStore(root: string): () => void {
-  mkdirSync(root, { recursive: true, mode: 0o755 });
+  makeRoot(root);
   const fd = failing(root, 'open', () => openSync(root, constants.O_RDONLY | constants.O_DIRECTORY));
   if (lockFile(fd)) return () => closeSync(fd);
   closeSync(fd);
@@ -182,8 +200,19 @@ function failing<T>(path: string, operation: DeviceFailure['operation'], act: ()
 
 function storeError(path: string, operation: DeviceFailure['operation'], error: unknown, offset?: number): DeviceError {
   const errno = (error as NodeJS.ErrnoException).code ?? 'EIO';
-  const hint =
-    errno === 'ENOSPC' ? 'free space there or choose another place with --to; the dump stays on its device' : undefined;
   const failure = { device: path, operation, errno, ...(offset === undefined ? {} : { offset }) };
-  return new DeviceError('SAVE_STORE', `${operation} of ${path}: ${errno}`, failure, hint, error);
+  return new DeviceError(
+    'SAVE_STORE',
+    `${operation} of ${path}: ${errnoWords(errno)}`,
+    failure,
+    STORE_HINTS[errno],
+    error,
+  );
 }
+
+const STORE_HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: 'free space there or choose another place with --to; the dump stays on its device',
+  EROFS: 'mount it writable or choose another place with --to; the dump stays on its device',
+  EACCES: 'saving needs root, or a place of your own with --to; the dump stays on its device',
+  EPERM: 'saving needs root, or a place of your own with --to; the dump stays on its device',
+};

@@ -141,12 +141,12 @@ describe('error numbers', () => {
   test('become errors that say what, where, how much', () => {
     const error = deviceError({ device: '/dev/vdb', operation: 'write', offset: 4096, length: 512, errno: 'EIO' });
     assert.ok(error instanceof DeviceError);
-    assert.equal(error.message, 'write of 512 bytes at 0x1000 of /dev/vdb: EIO');
+    assert.equal(error.message, 'write of 512 bytes at 0x1000 of /dev/vdb: the disk reports an error (EIO)');
     assert.equal(error.code, 'DEVICE_WRITE');
     assert.match(error.hint ?? '', /kernel log/);
     assert.equal(
       deviceError({ device: '/dev/vdb', operation: 'open', errno: 'EBUSY' }).message,
-      'open of /dev/vdb: EBUSY',
+      'open of /dev/vdb: it is in use (EBUSY)',
     );
   });
 });
