@@ -27,6 +27,11 @@ export class DumpError extends Error {
 
 /** The operator's command line or configuration. */
 export class UsageError extends DumpError {}
+/**
+ * The answer is no: what was asked for is understood, and must not or cannot be done to this device or on this machine as
+ * it is. The hint says what would change that.
+ */
+export class RefusedError extends DumpError {}
 /** Bytes contradict the format they claim to be in. */
 export class FormatError extends DumpError {}
 /** Valid input that diskdump does not read yet. */

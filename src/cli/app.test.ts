@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { testTerminal } from '../../test/support/terminal.ts';
-import { DeviceError, FormatError, NoDataError, UsageError } from '../base/errors.ts';
+import { DeviceError, FormatError, NoDataError, RefusedError, UsageError } from '../base/errors.ts';
 import { findNearest, runApp, VERBS, type VerbEntries } from './app.ts';
 import { defineVerb, flag } from './verb.ts';
 
@@ -39,6 +39,10 @@ function raise(kind: string): Error {
       return new DeviceError('IO', 'writing: EIO', { device: 'sda', operation: 'write', offset: 4096, errno: 'EIO' });
     case 'usage':
       return new UsageError('U', 'no');
+    case 'refused':
+      return new RefusedError('R', 'the disk holds an ext4 file system');
+    case 'system':
+      return Object.assign(new Error('ENOENT: x'), { code: 'ENOENT', syscall: 'stat', path: '/x' });
     case 'nodata':
       return new NoDataError('N', 'pfn 0x1 was excluded');
     default:
@@ -142,7 +146,7 @@ for (const [argv, message] of WRONG) {
   });
 }
 
-const CLASSES = { format: 3, nodata: 3, device: 5, usage: 2, other: 70 } as const;
+const CLASSES = { refused: 1, format: 3, nodata: 3, system: 3, device: 5, usage: 2, other: 70 } as const;
 
 for (const [kind, expected] of Object.entries(CLASSES)) {
   test(`an error of class ${kind} ends with ${expected}`, async () => {
@@ -164,6 +168,15 @@ test('with --json an error is a document too', async () => {
     hint: 'look again',
     data: { offset: 16, at: '0x1f' },
   });
+});
+
+test('a system call that failed is said in words; its name stays for programs', async () => {
+  const { err } = await run(['probe', 'system', '--name', 'throw', '--json']);
+  const [message, hint, document] = err.split('\n');
+  assert.equal(message, 'diskdump: stat of /x: no such file or directory (ENOENT)');
+  assert.match(hint!, /^hint: .*path/);
+  const { code, data } = JSON.parse(document!);
+  assert.deepEqual([code, data], ['SYSTEM_CALL', { errno: 'ENOENT', syscall: 'stat', path: '/x' }]);
 });
 
 test('a verb that cannot be loaded leaves the others alone', async () => {

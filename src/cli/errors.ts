@@ -7,15 +7,17 @@ import {
   FormatError,
   NoDataError,
   ProtocolError,
+  RefusedError,
   UnsupportedError,
   UsageError,
 } from '../base/errors.ts';
+import { errnoWords } from '../sys/errno.ts';
 import { toJson } from './output.ts';
 
 /** The exit codes of every verb. 0 and 1 and 4 are answers of a verb; the others come from the class of an error. */
 export const EXIT = {
   done: 0,
-  /** The answer is no: a check failed. */
+  /** The answer is no: a check failed, or what was asked for is refused. */
   no: 1,
   usage: 2,
   /** Unreadable input. */
@@ -37,12 +39,14 @@ export interface ErrorDocument {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-type ErrorKind = 'usage' | 'unreadable' | 'device' | 'bug';
+type ErrorKind = 'no' | 'usage' | 'unreadable' | 'device' | 'bug';
 
 /** The exit code that belongs to an error, whatever was thrown. */
 export function exitCodeOf(error: unknown): number {
   const kind = kindOf(error);
   switch (kind) {
+    case 'no':
+      return EXIT.no;
     case 'usage':
       return EXIT.usage;
     case 'unreadable':
@@ -63,7 +67,8 @@ export function exitCodeOf(error: unknown): number {
  */
 export function formatError(error: unknown, verbose: boolean): string[] {
   const lines = [`diskdump: ${messageOf(error)}`];
-  if (error instanceof DumpError && error.hint !== undefined) lines.push(`hint: ${error.hint}`);
+  const hint = hintOf(error);
+  if (hint !== undefined) lines.push(`hint: ${hint}`);
   const bug = kindOf(error) === 'bug';
   if (bug) lines.push('this is a bug in diskdump: please report it with the command line and the lines below');
   if (verbose || bug) lines.push(...stackLines(error));
@@ -72,14 +77,20 @@ export function formatError(error: unknown, verbose: boolean): string[] {
 
 /** The same for programs. */
 function errorDocument(error: unknown): ErrorDocument {
-  const known = error instanceof DumpError ? error : undefined;
+  const hint = hintOf(error);
   return {
     schema: 'diskdump.error/1',
-    code: known?.code ?? 'BUG',
+    ...codeAndData(error),
     message: messageOf(error),
-    ...(known?.hint === undefined ? {} : { hint: known.hint }),
-    data: known?.data ?? {},
+    ...(hint === undefined ? {} : { hint }),
   };
+}
+
+function codeAndData(error: unknown): Pick<ErrorDocument, 'code' | 'data'> {
+  if (error instanceof DumpError) return { code: error.code, data: error.data };
+  if (!isSystemError(error)) return { code: 'BUG', data: {} };
+  const { code: errno, syscall, path } = error;
+  return { code: 'SYSTEM_CALL', data: { errno, syscall, ...(path !== undefined && { path }) } };
 }
 
 /** The line of JSON for {@link errorDocument}. */
@@ -88,6 +99,7 @@ export function formatErrorDocument(error: unknown): string {
 }
 
 function kindOf(error: unknown): ErrorKind {
+  if (error instanceof RefusedError) return 'no';
   if (error instanceof UsageError) return 'usage';
   if (error instanceof FormatError || error instanceof UnsupportedError || error instanceof NoDataError) {
     return 'unreadable';
@@ -109,7 +121,7 @@ const PATH_ERRORS: ReadonlySet<string> = new Set([
 ]);
 
 /** An error of a system call that no layer below has put into words. */
-function isSystemError(error: unknown): error is Error & { code: string; syscall: string } {
+function isSystemError(error: unknown): error is Error & { code: string; syscall: string; path?: string } {
   return (
     error instanceof Error &&
     'code' in error &&
@@ -120,8 +132,23 @@ function isSystemError(error: unknown): error is Error & { code: string; syscall
 }
 
 function messageOf(error: unknown): string {
+  if (isSystemError(error)) return `${error.syscall} of ${error.path ?? 'a file'}: ${errnoWords(error.code)}`;
   return error instanceof Error ? error.message : String(error);
 }
+
+function hintOf(error: unknown): string | undefined {
+  if (error instanceof DumpError) return error.hint;
+  return isSystemError(error) ? SYSTEM_HINTS[error.code] : undefined;
+}
+
+const SYSTEM_HINTS: Readonly<Record<string, string>> = {
+  ENOENT: 'is the path right?',
+  ENOTDIR: 'is the path right?',
+  EACCES: 'try again as root',
+  EPERM: 'try again as root',
+  ENOSPC: 'free some space there',
+  EROFS: 'the file system is mounted read-only',
+};
 
 function stackLines(error: unknown): string[] {
   const lines: string[] = [];
