@@ -5,7 +5,7 @@ import { crc32 } from '../../base/crc32.ts';
 import { bytesSource } from '../../base/source.ts';
 import { IndexEntries, putIndexEntry } from './log-entries.ts';
 import { IndexRefs } from './log-generation.ts';
-import { INDEX_ENTRY } from './log-layout.ts';
+import { INDEX_ENTRY, RECORD } from './log-layout.ts';
 import { EntryMerge, indexRun, looseRun } from './log-merge.ts';
 import { recoverLog } from './log-reader.ts';
 
@@ -87,6 +87,14 @@ test('an index record that changed since is found out', () => {
   builder.image[refs.offset(2) + 128 + 33]! ^= 1;
   assert.throws(run, { code: /INDEX_(CHECKSUM|ORDER)/ });
   builder.image[refs.offset(2) + 128 + 33]! ^= 1;
+  // A stored length, which no order gives away, in the first and in the last entry of the last record.
+  for (const entry of [0, 11]) {
+    const at = refs.offset(refs.length - 1) + RECORD.size + entry * INDEX_ENTRY.size + INDEX_ENTRY.storedLength;
+    builder.image[at]! ^= 1;
+    assert.throws(run, { code: 'INDEX_CHECKSUM' });
+    builder.image[at]! ^= 1;
+  }
+  run();
   builder.image[refs.offset(1) + 40]! ^= 1;
   assert.throws(run, { code: 'INDEX_RECORD' });
   assert.throws(() => indexRun({ source, refs: lying(), pass: 0, crc: crc32 }), { code: /INDEX_RECORD|TRUNCATED/ });

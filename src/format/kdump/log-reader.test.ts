@@ -64,6 +64,18 @@ test('an empty device, and one with a start record alone, hold nothing', () => {
   assert.equal(holdsDump(started), false);
 });
 
+test('a start record of another dump, or of another part, is not this one', () => {
+  const builder = new DeviceBuilder();
+  builder.start();
+  builder.chunk(0, pagesOf(0, 5));
+  for (const other of [{ dumpUuid: builder.dumpUuid.map((byte) => byte ^ 1) }, { part: 2 }]) {
+    const state = recoverLog(bytesSource(builder.image), { ...scopeOf(builder), ...other });
+    assert.equal(state.startProblem, 'the start record is of another dump');
+    assert.equal(state.start, undefined);
+    assert.equal(holdsDump(state), false);
+  }
+});
+
 test('before the first generation: start and whole chunks', () => {
   const builder = new DeviceBuilder();
   builder.start();
