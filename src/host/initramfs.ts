@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { UsageError } from '../base/errors.ts';
+import { RefusedError } from '../base/errors.ts';
 import { type CpioEntry, parentDirectories, writeCpio } from './cpio.ts';
 import { type KernelModule, type ModuleTree, moduleName, readModule } from './kernel-modules.ts';
 import { INTERPRETERS, type RuntimeImage } from './runtime-image.ts';
@@ -89,14 +89,14 @@ export function writeInitramfs(contents: InitramfsContents, path: string): Initr
   return { path, bytes, sha256: hash.digest('hex'), runtimeBytes: contents.runtime.bytes, moduleBytes };
 }
 
-/** A static busybox with the applets that the scripts need. @throws UsageError `BUSYBOX_MISSING` */
+/** A static busybox with the applets that the scripts need. @throws RefusedError `BUSYBOX_MISSING` */
 export function findBusybox(candidates = ['/bin/busybox', '/usr/bin/busybox', '/sbin/busybox']): string {
   for (const path of candidates) {
     if (!existsSync(path) || !isStatic(readFileSync(path))) continue;
     const applets = execFileSync(path, ['--list'], { encoding: 'utf8' }).split('\n');
     if (APPLETS.every((applet) => applets.includes(applet))) return path;
   }
-  throw new UsageError(
+  throw new RefusedError(
     'BUSYBOX_MISSING',
     `packing the capture kernel's tools: no static busybox with ${APPLETS.length} needed applets, looked at ${candidates.join(', ')}`,
     {},
@@ -115,7 +115,7 @@ function captureRoot(): string {
   const places = [join(here, 'capture-root'), join(here, '../capture-root'), join(here, '../../src/host/capture-root')];
   const found = places.find((place) => existsSync(join(place, 'init')));
   if (found) return found;
-  throw new UsageError(
+  throw new RefusedError(
     'CAPTURE_ROOT_MISSING',
     `packing the capture kernel's scripts: none of ${places.join(', ')} is there`,
   );
@@ -161,7 +161,7 @@ function fileName(module: KernelModule): string {
 function interpreterLink(): CpioEntry {
   const path = INTERPRETERS[process.arch];
   if (path === undefined) {
-    throw new UsageError('ARCH_UNKNOWN', `building the initramfs: no dynamic loader known for ${process.arch}`);
+    throw new RefusedError('ARCH_UNKNOWN', `building the initramfs: no dynamic loader known for ${process.arch}`);
   }
   return { kind: 'link', path: path.slice(1), target: `/runtime/lib/${path.slice(path.lastIndexOf('/') + 1)}` };
 }

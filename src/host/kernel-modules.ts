@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
-import { UsageError } from '../base/errors.ts';
+import { RefusedError } from '../base/errors.ts';
 
 /** A module to be loaded: its name with underscores, and its file below the tree. */
 export interface KernelModule {
@@ -45,11 +45,11 @@ export function moduleName(text: string): string {
 /**
  * Reads `modules.dep`, `modules.builtin` and `modules.softdep` of `directory`.
  *
- * @throws UsageError `MODULES_MISSING` when there is no modules.dep.
+ * @throws RefusedError `MODULES_MISSING` when there is no modules.dep.
  */
 export function openModuleTree(directory: string): ModuleTree {
   if (!existsSync(join(directory, 'modules.dep'))) {
-    throw new UsageError(
+    throw new RefusedError(
       'MODULES_MISSING',
       `reading the modules of the kernel: ${join(directory, 'modules.dep')} is not there`,
       { directory },
@@ -74,7 +74,7 @@ export function openModuleTree(directory: string): ModuleTree {
 /**
  * Everything that must be loaded for `names`, in an order in which each finds what it needs. Built-in ones need nothing.
  *
- * @throws UsageError `MODULE_UNKNOWN` for a name that this kernel has neither as a module nor built in.
+ * @throws RefusedError `MODULE_UNKNOWN` for a name that this kernel has neither as a module nor built in.
  */
 export function planModules(tree: ModuleTree, names: Iterable<string>): KernelModule[] {
   const order = new Map<string, KernelModule>();
@@ -104,7 +104,7 @@ export function readModule(tree: ModuleTree, module: KernelModule): Uint8Array {
   try {
     return execFileSync('xz', ['-dc', path], { maxBuffer: MODULE_BYTES_MAX, stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (error) {
-    throw new UsageError(
+    throw new RefusedError(
       'MODULE_DECOMPRESS',
       `decompressing ${path}: the xz program failed or is not installed`,
       { path },
@@ -179,8 +179,8 @@ function words(text: string): string[] {
   return text.split(/\s+/).filter((word) => word !== '');
 }
 
-function unknownModule(tree: ModuleTree, name: string): UsageError {
-  return new UsageError(
+function unknownModule(tree: ModuleTree, name: string): RefusedError {
+  return new RefusedError(
     'MODULE_UNKNOWN',
     `packing the capture kernel's modules: ${name} is neither a module of ${tree.directory} nor built in`,
     { module: name, directory: tree.directory },

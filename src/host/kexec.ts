@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DumpError, UsageError } from '../base/errors.ts';
+import { RefusedError, UsageError } from '../base/errors.ts';
 
 /** What the running kernel says about its capture kernel. */
 export interface KexecState {
@@ -50,7 +50,7 @@ export function readKexecState(root = ''): KexecState {
   };
 }
 
-/** The bootable image of the running kernel. @throws UsageError `KERNEL_IMAGE_MISSING` */
+/** The bootable image of the running kernel. @throws RefusedError `KERNEL_IMAGE_MISSING` */
 export function findKernelImage(release: string, root = ''): string {
   const places = ['vmlinuz', 'vmlinux', 'Image'].flatMap((name) => [
     `${root}/boot/${name}-${release}`,
@@ -59,7 +59,7 @@ export function findKernelImage(release: string, root = ''): string {
   ]);
   const found = places.find((place) => existsSync(place));
   if (found) return found;
-  throw new UsageError(
+  throw new RefusedError(
     'KERNEL_IMAGE_MISSING',
     `loading the capture kernel: the image of the running kernel ${release} is none of ${places.slice(0, 3).join(', ')}`,
     { release },
@@ -100,7 +100,7 @@ export function captureCommandLine(parts: {
  * Loads the capture kernel: by `kexec_file_load`, which works under Secure Boot with a signed kernel, else by the old
  * call.
  *
- * @throws UsageError `TOOL_MISSING` without kexec-tools; DumpError `KEXEC_FAILED` with what both calls said.
+ * @throws RefusedError `TOOL_MISSING` without kexec-tools; `KEXEC_FAILED` with what both calls said.
  */
 export function loadCrashKernel(plan: CrashKernelPlan, tool = findKexec()): KexecCall {
   const image = ['-p', plan.kernel, `--initrd=${plan.initramfs}`, `--command-line=${plan.commandLine}`];
@@ -108,7 +108,7 @@ export function loadCrashKernel(plan: CrashKernelPlan, tool = findKexec()): Kexe
   if (byFile === undefined) return 'kexec_file_load';
   const byOldCall = runKexec(tool, ['-c', ...image]);
   if (byOldCall === undefined) return 'kexec_load';
-  throw new DumpError(
+  throw new RefusedError(
     'KEXEC_FAILED',
     `loading the capture kernel ${plan.kernel}: ${byFile}; with the older call: ${byOldCall}`,
     { kernel: plan.kernel },
@@ -118,18 +118,18 @@ export function loadCrashKernel(plan: CrashKernelPlan, tool = findKexec()): Kexe
   );
 }
 
-/** Unloads whatever capture kernel is loaded. @throws DumpError `KEXEC_FAILED` */
+/** Unloads whatever capture kernel is loaded. @throws RefusedError `KEXEC_FAILED` */
 export function unloadCrashKernel(tool = findKexec()): void {
   // Either call unloads what either has loaded; the file call is the one that lockdown allows.
   const said = runKexec(tool, ['-s', '-p', '-u']) && runKexec(tool, ['-c', '-p', '-u']);
-  if (said !== undefined) throw new DumpError('KEXEC_FAILED', `unloading the capture kernel: ${said}`);
+  if (said !== undefined) throw new RefusedError('KEXEC_FAILED', `unloading the capture kernel: ${said}`);
 }
 
-/** kexec-tools' program. @throws UsageError `TOOL_MISSING` */
+/** kexec-tools' program. @throws RefusedError `TOOL_MISSING` */
 export function findKexec(places = ['/usr/sbin/kexec', '/sbin/kexec', '/usr/bin/kexec', '/bin/kexec']): string {
   const found = places.find((place) => existsSync(place));
   if (found) return found;
-  throw new UsageError(
+  throw new RefusedError(
     'TOOL_MISSING',
     'loading the capture kernel: kexec is not installed',
     { program: 'kexec' },

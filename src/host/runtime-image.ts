@@ -22,7 +22,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { DumpError, UsageError } from '../base/errors.ts';
+import { FormatError, RefusedError } from '../base/errors.ts';
 
 /** A finished image. */
 export interface RuntimeImage {
@@ -58,11 +58,11 @@ const SQUASHFS_TIMES = ['-mkfs-time', '0', '-all-time', '0'];
 /**
  * Finds or builds the image for `options`: takes about 15 s of both CPUs the first time.
  *
- * @throws UsageError `TOOL_MISSING` without mksquashfs, `STAGE1_MISSING` without a built stage 1.
+ * @throws RefusedError `TOOL_MISSING` without mksquashfs, `STAGE1_MISSING` without a built stage 1.
  */
 export function buildRuntimeImage(options: RuntimeImageOptions): RuntimeImage {
   if (!existsSync(join(options.stage1, 'main.mjs'))) {
-    throw new UsageError(
+    throw new RefusedError(
       'STAGE1_MISSING',
       `building the runtime image: ${join(options.stage1, 'main.mjs')} is not there`,
       { stage1: options.stage1 },
@@ -89,7 +89,7 @@ export function buildRuntimeImage(options: RuntimeImageOptions): RuntimeImage {
   return { ...openRuntimeImage(path), warnings };
 }
 
-/** Takes an image that was built elsewhere. @throws UsageError `RUNTIME_IMAGE` when the file is no squashfs. */
+/** Takes an image that was built elsewhere. @throws FormatError `RUNTIME_IMAGE` when the file is no squashfs. */
 export function openRuntimeImage(path: string): RuntimeImage {
   if (!existsSync(path)) throw notAnImage(path, 'it is not there');
   const bytes = readFileSync(path);
@@ -100,8 +100,8 @@ export function openRuntimeImage(path: string): RuntimeImage {
 /** Source: Linux 6.12 `fs/squashfs/squashfs_fs.h`, SQUASHFS_MAGIC: `hsqs`. */
 const SQUASHFS_MAGIC = 0x73717368;
 
-function notAnImage(path: string, why: string): UsageError {
-  return new UsageError('RUNTIME_IMAGE', `opening the runtime image ${path}: ${why}, expected a squashfs`, { path });
+function notAnImage(path: string, why: string): FormatError {
+  return new FormatError('RUNTIME_IMAGE', `opening the runtime image ${path}: ${why}, expected a squashfs`, { path });
 }
 
 /** Shared libraries and the loader that `programs` need, as `ldd` resolves them here. */
@@ -111,7 +111,7 @@ function findLibraries(programs: readonly string[]): string[] {
     for (const line of runTool('ldd', [program], 'apt install libc-bin').split('\n')) {
       if (/=>\s+not found/.test(line)) {
         const name = line.trim().split(/\s/)[0] as string;
-        throw new UsageError(
+        throw new RefusedError(
           'LIBRARY_MISSING',
           `packing ${program}: its library ${name} is not installed`,
           { program, library: name },
@@ -160,7 +160,7 @@ function tryNode(staging: string): void {
   try {
     execFileSync(loader, command, { stdio: ['ignore', 'pipe', 'pipe'], env: {} });
   } catch (error) {
-    throw new DumpError(
+    throw new RefusedError(
       'RUNTIME_NODE',
       `running the packed Node: it does not start on this machine`,
       {},
@@ -212,12 +212,23 @@ function findProgram(name: string): string | undefined {
 function runTool(program: string, args: readonly string[], hint: string, env: NodeJS.ProcessEnv = process.env): string {
   const path = program.includes('/') ? program : findProgram(program);
   if (!path) {
-    throw new UsageError('TOOL_MISSING', `building the runtime image: ${program} is not installed`, { program }, hint);
+    throw new RefusedError(
+      'TOOL_MISSING',
+      `building the runtime image: ${program} is not installed`,
+      { program },
+      hint,
+    );
   }
   try {
     return execFileSync(path, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env, maxBuffer: 2 ** 24 });
   } catch (error) {
     const stderr = String((error as { stderr?: unknown }).stderr ?? '').trim();
-    throw new DumpError('TOOL_FAILED', `running ${program}: ${stderr || 'it failed'}`, { program }, undefined, error);
+    throw new RefusedError(
+      'TOOL_FAILED',
+      `running ${program}: ${stderr || 'it failed'}`,
+      { program },
+      undefined,
+      error,
+    );
   }
 }

@@ -68,7 +68,7 @@ export interface ArmResult {
 /**
  * Arms the machine, or finds out why it cannot be. Nothing is loaded while there is a problem of level error.
  *
- * @throws UsageError for a configuration, a missing tool or a module that cannot be had; DumpError `KEXEC_FAILED`.
+ * @throws UsageError for a configuration; RefusedError for a missing tool, a module that cannot be had, and what kexec refuses.
  */
 export async function armMachine(options: ArmOptions): Promise<ArmResult> {
   const { config, path: configPath } = await loadConfig(options.config);

@@ -1,6 +1,6 @@
 /** The configured dump devices as they are now: found, labelled, in which state, and whether they fit the configuration. */
 
-import { UsageError } from '../../base/errors.ts';
+import { RefusedError, UsageError } from '../../base/errors.ts';
 import { formatUuid, hexBytes } from '../../base/hex.ts';
 import { BlockDevice } from '../../driver/block.ts';
 import { checkIdentity, type DeviceState, type Label, readLabel, writeLabelState } from '../../format/kdump/label.ts';
@@ -46,7 +46,7 @@ export function inspectDevices(paths: readonly string[]): InspectedDevice[] {
  * Refuses a configuration that says otherwise than a label: the label's parameters rule, and a difference means that the
  * operator expects something else than what will happen. Two devices with one label are refused by name.
  *
- * @throws UsageError `CONFIG_DIFFERS`, `DEVICE_TWICE`
+ * @throws UsageError `CONFIG_DIFFERS`; RefusedError `DEVICE_TWICE`
  */
 export function checkAgainstConfig(devices: readonly InspectedDevice[], config: Config, file: string): void {
   const seen = new Map<string, InspectedDevice>();
@@ -55,7 +55,7 @@ export function checkAgainstConfig(devices: readonly InspectedDevice[], config: 
     if (device.uuid === undefined) continue;
     const other = seen.get(device.uuid);
     if (other && !isSameDisk(other, device)) {
-      throw new UsageError(
+      throw new RefusedError(
         'DEVICE_TWICE',
         `${other.path} and ${device.path} carry the same label ${device.uuid}: one is a copy of the other`,
         { uuid: device.uuid },

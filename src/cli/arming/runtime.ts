@@ -5,7 +5,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmdirSync, stat
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { UsageError } from '../../base/errors.ts';
+import { FormatError } from '../../base/errors.ts';
 import { openPageKernels } from '../../codec/page-kernels.ts';
 import { readKernelBinaries } from '../../host/kernel-binaries.ts';
 import { buildRuntimeImage, INTERPRETERS, openRuntimeImage, type RuntimeImage } from '../../host/runtime-image.ts';
@@ -56,7 +56,7 @@ function tryImage(image: string): Problem[] {
   }
   try {
     const main = join(mount, 'stage1/main.mjs');
-    if (!existsSync(main)) throw new UsageError('RUNTIME_IMAGE', `${image} has no stage1/main.mjs`, { image });
+    if (!existsSync(main)) throw new FormatError('RUNTIME_IMAGE', `${image} has no stage1/main.mjs`, { image });
     if (isThisNode(join(mount, 'bin/node'))) return [];
     const loader = join(mount, 'lib', basename(INTERPRETERS[process.arch] ?? ''));
     execFileSync(loader, ['--library-path', join(mount, 'lib'), join(mount, 'bin/node'), '--check', main], {
@@ -65,7 +65,7 @@ function tryImage(image: string): Problem[] {
     });
     return [];
   } catch (error) {
-    if (error instanceof UsageError) throw error;
+    if (error instanceof FormatError) throw error;
     const stderr = String((error as { stderr?: unknown }).stderr ?? '').trim();
     return [
       {

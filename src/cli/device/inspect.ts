@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { latin1 } from '../../base/cursor.ts';
-import { UsageError } from '../../base/errors.ts';
+import { NoDataError, RefusedError, UsageError } from '../../base/errors.ts';
 import { hexBytes } from '../../base/hex.ts';
 import type { BlockDevice } from '../../driver/block.ts';
 import { STATE } from '../../format/kdump/log-layout.ts';
@@ -19,11 +19,12 @@ export interface Target {
 /**
  * Looks at a path that is to be written: it must be a block device or a file with a size, and nobody may use it.
  *
- * @throws UsageError `TARGET_MISSING`, `TARGET_KIND`, `TARGET_EMPTY`, `DEVICE_IN_USE` (whose `data.users` says who).
+ * @throws NoDataError `TARGET_MISSING`; UsageError `TARGET_KIND`; RefusedError `TARGET_EMPTY`, `DEVICE_IN_USE` (whose
+ * `data.users` says who).
  */
 export function findTarget(path: string): Target {
   if (!existsSync(path))
-    throw new UsageError(
+    throw new NoDataError(
       'TARGET_MISSING',
       `${path} is not there`,
       { path },
@@ -32,17 +33,27 @@ export function findTarget(path: string): Target {
   const stat = statSync(path);
   const block = readBlockDevice(path);
   if (!block && !stat.isFile())
-    throw new UsageError('TARGET_KIND', `${path} is neither a block device nor a file`, { path });
+    throw new UsageError(
+      'TARGET_KIND',
+      `${path} is neither a block device nor a file`,
+      { path },
+      '`lsblk` lists disks and partitions',
+    );
   if (!block && stat.size === 0)
-    throw new UsageError('TARGET_EMPTY', `${path} has no bytes`, { path }, `\`truncate --size 8G ${path}\` makes room`);
+    throw new RefusedError(
+      'TARGET_EMPTY',
+      `${path} has no bytes`,
+      { path },
+      `\`truncate --size 8G ${path}\` makes room`,
+    );
   const users = block ? findUsers(block) : findLoops(path);
   if (users.length > 0) throw inUse(path, users);
   return block ? { path, block } : { path };
 }
 
 /** The error for a device in use: never forced. */
-export function inUse(path: string, users: readonly string[]): UsageError {
-  return new UsageError(
+export function inUse(path: string, users: readonly string[]): RefusedError {
+  return new RefusedError(
     'DEVICE_IN_USE',
     `${path} is in use: ${users.join('; ')}`,
     { path, users },
@@ -75,13 +86,13 @@ const HARMLESS: readonly number[] = [0, STATE.ready, STATE.saved];
 /**
  * Reads what lies on the device and refuses when that would be lost.
  *
- * @returns what is going to be destroyed; empty unless `force`. @throws UsageError `DEVICE_NOT_EMPTY`; DeviceError.
+ * @returns what is going to be destroyed; empty unless `force`. @throws RefusedError `DEVICE_NOT_EMPTY`; DeviceError.
  */
 export function checkLosses(device: BlockDevice, force: boolean): { contents: DeviceContents; losses: string[] } {
   const contents = probeDevice(device);
   const losses = listLosses(contents);
   if (losses.length > 0 && !force)
-    throw new UsageError(
+    throw new RefusedError(
       'DEVICE_NOT_EMPTY',
       `${device.name} holds: ${losses.join(', ')}`,
       { path: device.name, found: losses },

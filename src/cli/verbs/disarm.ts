@@ -1,6 +1,6 @@
 /** `diskdump disarm`: unloads the capture kernel. */
 
-import { UsageError } from '../../base/errors.ts';
+import { RefusedError } from '../../base/errors.ts';
 import { readArmedState, readMachineFacts, removeArmedState } from '../../host/arm-state.ts';
 import { readKexecState, unloadCrashKernel } from '../../host/kexec.ts';
 import { statusDocument } from '../arming/render.ts';
@@ -22,7 +22,7 @@ export const verb = defineVerb({
     const { loaded } = readKexecState();
     const ours = readArmedState()?.machine.bootId === readMachineFacts().bootId;
     if (loaded && !ours && !flags.force) {
-      throw new UsageError(
+      throw new RefusedError(
         'OTHER_KDUMP',
         'unloading the capture kernel: the one that is loaded is not ours',
         {},

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { isDeviceError } from '../../base/device.ts';
+import { RefusedError, UsageError } from '../../base/errors.ts';
 import { formatUuid, parseUuid } from '../../base/hex.ts';
 import { BlockDevice } from '../../driver/block.ts';
 import {
@@ -39,7 +40,9 @@ by which stage 1 knows at panic that it may write there. Takes a moment, whateve
 What lies on the device is looked for first. A file system, a partition table, a member of an array, swap space or an unsaved
 dump is refused by name; --force destroys it, and says what it was. What is mounted or otherwise in use is never formatted.
 
-A device smaller than memory is accepted: the dump then ends where the device does, the most important pages first.`,
+A device smaller than memory is accepted: the dump then ends where the device does, the most important pages first.
+
+The exit code is 1 where the device is refused.`,
   examples: [
     { command: 'format /dev/vdb', brief: 'a whole disk' },
     { command: 'format --dry-run /dev/sda3', brief: 'what is there, and would it be large enough' },
@@ -69,7 +72,7 @@ A device smaller than memory is accepted: the dump then ends where the device do
       const { contents, losses } = checkLosses(device, flags.force || flags.dryRun);
       const machine = machineSize(flags.forRam);
       const shape = await parameters(flags);
-      const plan = planFormat(device, {
+      const plan = planOrRefuse(device, {
         uuid: randomUuid(),
         nowMs: Math.floor(systemClock.wallMs()),
         machineId: readMachineId(),
@@ -89,6 +92,16 @@ A device smaller than memory is accepted: the dump then ends where the device do
     }
   },
 });
+
+/** A device that is too small was named rightly and parameters that fit nowhere were not: the first is a refusal. */
+function planOrRefuse(...given: Parameters<typeof planFormat>): FormatPlan {
+  try {
+    return planFormat(...given);
+  } catch (error) {
+    if (!(error instanceof UsageError) || error.code !== 'DEVICE_TOO_SMALL') throw error;
+    throw new RefusedError(error.code, error.message, error.data, error.hint, error);
+  }
+}
 
 interface ParameterFlags {
   readonly sampleRate?: number | undefined;
