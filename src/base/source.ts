@@ -16,6 +16,11 @@ export interface ByteSource {
   /** Bytes. `Infinity` is not allowed; a growing file has the size it had when opened. */
   readonly size: number;
   readInto(target: Uint8Array, offset: number): number;
+  /**
+   * The first offset at or after `offset` that may hold anything but zeros, `size` where nothing does. Absent where holes can't be
+   * told from data. What lets a table of a sparse file be passed over in no time, however large it claims to be.
+   */
+  dataFrom?(offset: number): number;
 }
 
 /** A {@link ByteSource} over bytes in memory. */

@@ -71,3 +71,28 @@ test('bits of a word', () => {
   assert.deepEqual([0, 1, -1, 0x80000000, 0x55555555].map(popCount), [0, 1, 32, 1, 16]);
   assert.deepEqual([1, 8, -1, 0x80000000].map(trailingZeros), [0, 3, 0, 31]);
 });
+
+test('holes of a sparse file are passed over unread', () => {
+  // Pages 5 and 2^39 − 1 of 2^40, in a file of 128 GiB that is read in two places.
+  const islands = [
+    { at: 0, byte: 1 << 5 },
+    { at: 2 ** 36 - 1, byte: 0x80 },
+  ];
+  const source = {
+    name: 'sparse',
+    size: 2 ** 37,
+    reads: 0,
+    readInto(target: Uint8Array, offset: number) {
+      this.reads++;
+      target.fill(0);
+      for (const { at, byte } of islands) if (at >= offset && at < offset + target.length) target[at - offset] = byte;
+      return target.length;
+    },
+    dataFrom: (offset: number) => islands.find(({ at }) => at - (at % 4096) + 4096 > offset)?.at ?? 2 ** 37,
+  };
+  const bitmap = new PageBitmap(source, 0, 2 ** 40);
+  assert.deepEqual([bitmap.next(0), bitmap.next(6), bitmap.next(2 ** 39)], [5, 2 ** 39 - 1, 2 ** 40]);
+  assert.equal(bitmap.count(), 2);
+  assert.deepEqual([bitmap.rank(2 ** 38), bitmap.rank(2 ** 39)], [1, 2]);
+  assert.ok(source.reads < 3 * 2 ** 14, `${source.reads} reads`);
+});

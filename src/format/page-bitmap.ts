@@ -1,5 +1,6 @@
 /** A page bitmap in a file: one bit a pfn, least significant first, read through windows, with ranks. */
 
+import { roundDown } from '../base/cursor.ts';
 import { FormatError } from '../base/errors.ts';
 import { hex } from '../base/hex.ts';
 import type { ByteSource } from '../base/source.ts';
@@ -85,13 +86,26 @@ export class PageBitmap {
 
   /** The first set bit at or after `pfn`, or `bitCount`. */
   next(pfn: number): number {
-    let index = Math.floor(pfn / 32);
-    let word = this.word(index) & (-1 << (pfn & 31));
-    while (word === 0) {
-      if (++index >= this.#wordCount) return this.bitCount;
-      word = this.word(index);
+    const index = Math.floor(pfn / 32);
+    const first = this.word(index) & (-1 << (pfn & 31));
+    if (first !== 0) return 32 * index + trailingZeros(first);
+    const next = this.nextWord(index + 1);
+    return next < this.#wordCount ? 32 * next + trailingZeros(this.word(next)) : this.bitCount;
+  }
+
+  /** Index of the first word at or after `index` that has a set bit, or {@link wordCount}. Holes of the file cost nothing. */
+  nextWord(index: number): number {
+    for (let at = index; at < this.#wordCount; ) {
+      const number = Math.floor(at / WINDOW_WORDS);
+      const base = number * WINDOW_WORDS;
+      const { words } = this.#windows.load(number);
+      let i = at - base;
+      while (i < WINDOW_WORDS && words[i] === 0) i++;
+      // The last word may have padding set, and nothing else.
+      if (i < WINDOW_WORDS && this.word(base + i) !== 0) return base + i;
+      at = at === base ? WINDOW_WORDS * this.#windows.dataFrom(number + 1) : base + WINDOW_WORDS;
     }
-    return 32 * index + trailingZeros(word);
+    return this.#wordCount;
   }
 
   #rankOfWord(word: number): number {
@@ -119,7 +133,8 @@ export class PageBitmap {
   /** `start` lies on a window; so does `end`, or the bitmap ends before. */
   #countWords(start: number, end: number): number {
     let count = 0;
-    for (let at = start; at < Math.min(end, this.#wordCount); at += WINDOW_WORDS) {
+    const next = (from: number): number => roundDown(this.nextWord(from), WINDOW_WORDS);
+    for (let at = next(start); at < Math.min(end, this.#wordCount); at = next(at + WINDOW_WORDS)) {
       const { words } = this.#windows.load(at / WINDOW_WORDS);
       const whole = Math.floor(this.bitCount / 32) - at;
       const stop = Math.min(WINDOW_WORDS, whole);

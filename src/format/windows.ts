@@ -47,6 +47,13 @@ export class TableWindows {
     return this.#fill(index);
   }
 
+  /** Index of the first window from `index` on that may hold anything but zeros, as far as the source can tell. */
+  dataFrom(index: number): number {
+    const { offset, windowBytes } = this.#plan;
+    const found = this.#source.dataFrom?.(offset + index * windowBytes);
+    return found === undefined ? index : Math.max(index, Math.floor((found - offset) / windowBytes));
+  }
+
   #toFront(at: number): TableWindow {
     const [window] = this.#windows.splice(at, 1) as [TableWindow];
     this.#windows.unshift(window);

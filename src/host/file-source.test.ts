@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -69,4 +69,19 @@ test('a failing write or read names path, place and errno', () => {
     code: 'FILE_READ',
     message: /EBADF/,
   });
+});
+
+test('a sparse file tells its holes from its data', () => {
+  const path = join(folder, 'sparse');
+  const sink = createFileSink(path);
+  sink.write(new Uint8Array(4096).fill(7), 2 ** 30);
+  sink.flush();
+  sink.close();
+  truncateSync(path, 2 ** 40);
+  const source = openFileSource(path);
+  const data = source.dataFrom?.(0) as number;
+  assert.ok(data > 2 ** 29 && data <= 2 ** 30, `data from ${data}`);
+  assert.equal(source.dataFrom?.(2 ** 30), 2 ** 30);
+  assert.equal(source.dataFrom?.(2 ** 31), 2 ** 40);
+  source.close();
 });

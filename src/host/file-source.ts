@@ -4,6 +4,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync, type Stats } fr
 import { DeviceError, NoDataError } from '../base/errors.ts';
 import type { ByteSource } from '../base/source.ts';
 import { errnoWords } from '../sys/errno.ts';
+import { seekData } from '../sys/file.ts';
 
 /** A {@link ByteSource} that holds a file open. */
 export interface FileSource extends ByteSource {
@@ -39,6 +40,7 @@ function fileSource(fd: number, path: string, size: number): FileSource {
       }
       return done;
     },
+    dataFrom: (offset) => seekData(fd, offset, size),
     close: () => closeSync(fd),
   };
 }

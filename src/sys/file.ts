@@ -29,6 +29,19 @@ export function punchHole(fd: number, offset: number, length: number): boolean {
   return nativeCalls()?.fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length) === 0;
 }
 
+/** Source: Linux `include/uapi/linux/fs.h`. */
+const SEEK_DATA = 3;
+/** Source: Linux `include/uapi/asm-generic/errno-base.h`. */
+const ENXIO = 6;
+
+/** The first offset at or after `offset` of an open file that is no hole, `size` where all the rest is one. */
+export function seekData(fd: number, offset: number, size: number): number {
+  const calls = nativeCalls();
+  const found = calls ? calls.lseek(fd, offset, SEEK_DATA) : offset;
+  if (found >= 0) return found;
+  return calls?.errno() === ENXIO ? size : offset;
+}
+
 /** Source: POSIX `posix_fadvise`; Linux `include/uapi/linux/fadvise.h`. */
 const POSIX_FADV_DONTNEED = 4;
 

@@ -18,6 +18,8 @@ export interface NativeCalls {
   munmap(address: Pointer, length: number): number;
   /** `argument` is an address or a plain value. */
   ioctl(fd: number, request: number, argument: Uint8Array | null): number;
+  /** Moves the descriptor's own position, which `pread` and `pwrite` do not use. */
+  lseek(fd: number, offset: number, whence: number): number;
   fallocate(fd: number, mode: number, offset: number, length: number): number;
   posixFadvise(fd: number, offset: number, length: number, advice: number): number;
   flock(fd: number, operation: number): number;
@@ -73,6 +75,7 @@ function bind(file: string): NativeCalls {
   const mmap = call('mmap', 'intptr_t', ['intptr_t', 'size_t', 'int', 'int', 'int', 'int64_t']);
   const munmap = call('munmap', 'int', ['intptr_t', 'size_t']);
   const ioctl = call('ioctl', 'int', ['int', 'ulong', 'void *']);
+  const lseek = call('lseek', 'int64_t', ['int', 'int64_t', 'int']);
   const fallocate = call('fallocate', 'int', ['int', 'int', 'int64_t', 'int64_t']);
   const fadvise = call('posix_fadvise', 'int', ['int', 'int64_t', 'int64_t', 'int']);
   const flock = call('flock', 'int', ['int', 'int']);
@@ -84,6 +87,7 @@ function bind(file: string): NativeCalls {
       BigInt(mmap(address, length, protection, flags, fd, offset) as number | bigint),
     munmap: (address, length) => munmap(address, length) as number,
     ioctl: (fd, request, argument) => ioctl(fd, request, argument) as number,
+    lseek: (fd, offset, whence) => Number(lseek(fd, offset, whence)),
     fallocate: (fd, mode, offset, length) => fallocate(fd, mode, offset, length) as number,
     posixFadvise: (fd, offset, length, advice) => fadvise(fd, offset, length, advice) as number,
     flock: (fd, operation) => flock(fd, operation) as number,

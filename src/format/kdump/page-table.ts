@@ -98,10 +98,16 @@ export class KdumpPageTable {
   *walk(start: number): Generator<PageRun> {
     let run: { start: number; end: number; presence: PageRun['presence'] } | undefined;
     let rank = this.#bitmap2.rank(start);
+    let [next1, next2] = [-1, -1];
     for (let index = Math.floor(start / 32); index < this.#bitmap2.wordCount; index++) {
       const word2 = this.#bitmap2.word(index);
       const either = this.#bitmap1.word(index) | word2;
-      if (either === 0) continue;
+      if (either === 0) {
+        if (next1 <= index) next1 = this.#bitmap1.nextWord(index + 1);
+        if (next2 <= index) next2 = this.#bitmap2.nextWord(index + 1);
+        index = Math.min(next1, next2) - 1;
+        continue;
+      }
       for (let bit = Math.max(start - 32 * index, 0); bit < 32; bit++) {
         if (((either >>> bit) & 1) === 0) continue;
         const pfn = 32 * index + bit;
