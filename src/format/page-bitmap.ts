@@ -93,19 +93,19 @@ export class PageBitmap {
     return next < this.#wordCount ? 32 * next + trailingZeros(this.word(next)) : this.bitCount;
   }
 
-  /** Index of the first word at or after `index` that has a set bit, or {@link wordCount}. Holes of the file cost nothing. */
-  nextWord(index: number): number {
-    for (let at = index; at < this.#wordCount; ) {
+  /** Index of the first word at or after `index` that has a set bit, or `end`. Holes of the file cost nothing. */
+  nextWord(index: number, end = this.#wordCount): number {
+    for (let at = index; at < end; ) {
       const number = Math.floor(at / WINDOW_WORDS);
       const base = number * WINDOW_WORDS;
       const { words } = this.#windows.load(number);
       let i = at - base;
       while (i < WINDOW_WORDS && words[i] === 0) i++;
       // The last word may have padding set, and nothing else.
-      if (i < WINDOW_WORDS && this.word(base + i) !== 0) return base + i;
+      if (i < WINDOW_WORDS && this.word(base + i) !== 0) return Math.min(base + i, end);
       at = at === base ? WINDOW_WORDS * this.#windows.dataFrom(number + 1) : base + WINDOW_WORDS;
     }
-    return this.#wordCount;
+    return end;
   }
 
   #rankOfWord(word: number): number {
@@ -132,14 +132,14 @@ export class PageBitmap {
 
   /** `start` lies on a window; so does `end`, or the bitmap ends before. */
   #countWords(start: number, end: number): number {
+    const limit = Math.min(end, this.#wordCount);
     let count = 0;
-    const next = (from: number): number => roundDown(this.nextWord(from), WINDOW_WORDS);
-    for (let at = next(start); at < Math.min(end, this.#wordCount); at = next(at + WINDOW_WORDS)) {
-      const { words } = this.#windows.load(at / WINDOW_WORDS);
-      const whole = Math.floor(this.bitCount / 32) - at;
-      const stop = Math.min(WINDOW_WORDS, whole);
-      for (let i = 0; i < stop; i++) count += popCount(words[i]!);
-      if (whole >= 0 && whole < WINDOW_WORDS) count += popCount(this.word(at + whole));
+    for (let at = this.nextWord(start, limit); at < limit; at = this.nextWord(at, limit)) {
+      const base = roundDown(at, WINDOW_WORDS);
+      const { words } = this.#windows.load(base / WINDOW_WORDS);
+      const whole = Math.floor(this.bitCount / 32);
+      for (const stop = Math.min(base + WINDOW_WORDS, whole); at < stop; at++) count += popCount(words[at - base]!);
+      if (at === whole && at < base + WINDOW_WORDS) count += popCount(this.word(at++));
     }
     return count;
   }
