@@ -31,28 +31,27 @@ export interface CopySummary {
 export interface CopyOptions {
   readonly codecs: CodecTable;
   readonly crc: Crc32;
-  /** Served every {@link SERVE_PAGES} pages. */
-  readonly onPages?: (donePages: number, bytes: number) => void;
 }
 
-/** Pages between two calls of `onPages`. */
+/** Pages between two yields. */
 const SERVE_PAGES = 256;
 /** Ranges of struck pages that are listed. */
 const STRUCK_MAX = 1024;
 
 /**
- * Copies every page that can be proved; the others are struck and the file is marked incomplete.
+ * Copies every page that can be proved; the others are struck and the file is marked incomplete. Yields the count of pages
+ * gone through, at first and every {@link SERVE_PAGES}.
  *
  * @param partial marks the file incomplete whatever was struck
  * @throws DeviceError from the sink, or from a source that is dead; a page that alone cannot be read is struck.
  */
-export function copyVmcore(
+export function* copyVmcore(
   vmcore: Vmcore,
   sink: ByteSink,
   plan: Omit<KdumpPlan, 'present'>,
   partial: boolean,
   options: CopyOptions,
-): CopySummary {
+): Generator<number, CopySummary> {
   const writer = new KdumpWriter(sink);
   writer.start({ ...plan, present: presentRanges(vmcore.walkPages()) });
   const stored = new Uint8Array(vmcore.pageSize);
@@ -60,7 +59,7 @@ export function copyVmcore(
   const prover = { codecs: options.codecs, crc: options.crc, pageSize: vmcore.pageSize };
   const struck = new StruckList();
   let pages = 0;
-  let bytes = 0;
+  yield pages;
   for (const run of vmcore.walkPages()) {
     if (run.presence !== 'stored' && run.presence !== 'zero') continue;
     for (let pfn = run.start; pfn < run.end; pfn++) {
@@ -72,11 +71,10 @@ export function copyVmcore(
           else restorePage(prover, stored.subarray(0, found.length), { pfn, flags: found.flags, checksum }, page);
         }
         writer.appendPage(pfn, found, stored);
-        bytes += found.length;
       } catch (error) {
         struck.add(pfn, strikeReason(error));
       }
-      if (++pages % SERVE_PAGES === 0) options.onPages?.(pages, bytes);
+      if (++pages % SERVE_PAGES === 0) yield pages;
     }
   }
   const summary = writer.finish({ incomplete: partial || struck.pages > 0 });
@@ -90,14 +88,15 @@ export function copyVmcore(
 }
 
 /**
- * Reads a copy back and proves each page by the checksum that came with it from stage 1.
+ * Reads a copy back and proves each page by the checksum that came with it from stage 1. Yields as {@link copyVmcore}.
  *
  * @throws FormatError `SAVE_VERIFY` where the copy is not what was written.
  */
-export function verifyCopy(source: ByteSource, expected: CopySummary, options: CopyOptions): void {
+export function* verifyCopy(source: ByteSource, expected: CopySummary, options: CopyOptions): Generator<number, void> {
   const copy = openKdump(source, options);
   const page = new Uint8Array(copy.pageSize);
   let pages = 0;
+  yield pages;
   for (const run of copy.walkPages()) {
     if (run.presence !== 'stored' && run.presence !== 'zero') continue;
     for (let pfn = run.start; pfn < run.end; pfn++) {
@@ -106,7 +105,7 @@ export function verifyCopy(source: ByteSource, expected: CopySummary, options: C
       } catch (error) {
         throw withContext(error, 'verifying the saved vmcore');
       }
-      if (++pages % SERVE_PAGES === 0) options.onPages?.(pages, 0);
+      if (++pages % SERVE_PAGES === 0) yield pages;
     }
   }
   if (pages === expected.pages && source.size >= expected.bytes) return;

@@ -6,14 +6,23 @@ import type { CodecTable } from '../codec/codec.ts';
 import type { WipeMode } from '../format/kdump/device-format.ts';
 import type { SaveStore } from './store.ts';
 
-/** Served while pages are copied and proved. */
-export interface SaveProgress {
-  readonly step: 'copy' | 'verify';
-  readonly device: string;
-  readonly donePages: number;
-  readonly totalPages: number;
-  readonly bytes: number;
-}
+/** What a run of stage 2 does next, told between two pieces of its work. */
+export type SaveStep =
+  /** Looks at a device: label, and the log of an unsaved dump. */
+  | { readonly step: 'look'; readonly device: string }
+  /** Copies or proves pages, every few of them. May be stopped. */
+  | {
+      readonly step: 'copy' | 'verify';
+      readonly device: string;
+      readonly donePages: number;
+      readonly totalPages: number;
+      readonly pageSize: number;
+    }
+  /** The dump is safe: the device is marked saved and formatted anew. */
+  | { readonly step: 'format'; readonly device: string };
+
+/** Ends a run that was told to stop: what was copied in part is removed, and the device still holds the dump. */
+export class SaveStopped extends Error {}
 
 export interface SaveOptions {
   readonly store: SaveStore;
@@ -28,5 +37,8 @@ export interface SaveOptions {
   readonly keep?: boolean;
   /** `diskdump 0.1.0`, for `info.json`. */
   readonly writtenBy: string;
-  readonly onProgress?: (progress: SaveProgress) => void;
+  /** Asked while pages are copied and proved, and before a device is formatted: true ends the run there. */
+  readonly stopped?: () => boolean;
+  /** Called while a device's log is gone through. */
+  readonly served?: () => void;
 }

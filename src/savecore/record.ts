@@ -19,6 +19,8 @@ export interface SaveRecord {
   readonly holes: number;
   /** A sentence where the dump is partial. */
   readonly reason?: string;
+  /** Why there is no `vmcore-dmesg.txt`, where there is none. */
+  readonly logProblem?: string;
   /** True where a whole directory was there already. */
   readonly again: boolean;
   readonly seconds: number;

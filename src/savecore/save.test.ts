@@ -14,14 +14,15 @@ import { silentSupervisor } from '../capture/supervisor.ts';
 import { CODEC_FLAG } from '../codec/codec.ts';
 import { formatDevice, planFormat } from '../format/kdump/device-format.ts';
 import { openDeviceDump } from '../format/kdump/device-vmcore.ts';
-import { type DeviceState, readLabel, writeLabelState } from '../format/kdump/label.ts';
+import { type DeviceState, labelGeometry, readLabel, writeLabelState } from '../format/kdump/label.ts';
+import { GEOMETRY } from '../format/kdump/log-layout.ts';
 import { openKdump } from '../format/kdump/reader.ts';
 import type { Vmcore } from '../format/vmcore.ts';
 import { nodeCodecs } from '../host/codecs.ts';
 import { readInfo } from './directory.ts';
 import type { SaveOptions } from './options.ts';
 import { listSaved } from './record.ts';
-import { type SaveOutcome, save } from './save.ts';
+import { type SaveOutcome, save, saveSteps } from './save.ts';
 
 const CAPTURE_BOOT = new Uint8Array(16).fill(7);
 const NEXT_BOOT = new Uint8Array(16).fill(8);
@@ -44,7 +45,13 @@ test('a partial dump is saved as partial, page by page, and its device is ready 
   assert.match(record!.dir, /^memory-store\/127\.0\.0\.1-2026-\d\d-\d\d-\d\d:\d\d:\d\d$/);
   assertHolds(store, directoryOf(record!.dir), machine);
   assert.equal(stateOf(disk), 'ready');
-  assert.deepEqual(saveFrom([disk], store), { records: [], reformatted: [], busy: [], problems: [] });
+  assert.deepEqual(saveFrom([disk], store), {
+    records: [],
+    reformatted: [],
+    busy: [],
+    problems: [],
+    stopped: false,
+  });
   assert.deepEqual(
     [...listSaved(store)].map(({ dir }) => dir),
     [record!.dir],
@@ -139,9 +146,43 @@ test('parts on several devices: the complete one is the vmcore, none is touched 
   assert.deepEqual(outcome.problems, []);
   const [record] = outcome.records;
   const directory = directoryOf(record!.dir);
-  assert.deepEqual(store.list(directory).sort(), ['info.json', 'vmcore', 'vmcore-dmesg.txt', 'vmcore.part-1']);
+  // The simulated machine has no kernel, so no log.
+  assert.deepEqual(store.list(directory).sort(), ['info.json', 'vmcore', 'vmcore.part-1']);
+  assert.match(record!.logProblem ?? '', /vmcoreinfo/i);
   assertHolds(store, directory, machine);
   assert.deepEqual([stateOf(first), stateOf(second)], ['ready', 'ready']);
+});
+
+test('told to stop, it leaves the dump where it is and no half directory', () => {
+  const machine = readableMachine(23);
+  const disk = formattedDisk(23);
+  captureTo(machine, [disk]);
+  const store = new MemoryStore();
+  for (const [when, left] of [
+    ['copy', 0],
+    ['verify', 0],
+    ['format', 1],
+  ] as const) {
+    let stopped = false;
+    const steps = saveSteps([{ device: disk }], saveOptions(store, { stopped: () => stopped }));
+    let next = steps.next();
+    for (; !next.done; next = steps.next()) stopped ||= next.value.step === when;
+    assert.deepEqual([next.value.stopped, next.value.records], [true, []], when);
+    assert.equal(store.list('').length, left, when);
+    assert.equal(stateOf(disk), 'complete', when);
+  }
+  const { records } = saveFrom([disk], store);
+  assert.deepEqual([records.length, records[0]!.again, stateOf(disk)], [1, true, 'ready']);
+  assertHolds(store, directoryOf(records[0]!.dir), machine);
+});
+
+test('a damaged label is not taken for none', () => {
+  const disk = formattedDisk(24);
+  const { label } = readLabel(disk);
+  const { labelOffset } = labelGeometry(label!.identity);
+  for (const at of [labelOffset, labelOffset + GEOMETRY.labelCopy2, GEOMETRY.labelCopy3]) disk.contents[at + 100]! ^= 1;
+  const [problem] = saveFrom([disk], new MemoryStore()).problems;
+  assert.deepEqual([problem!.error.code, problem!.error.name], ['LABEL_DAMAGED', 'NoDataError']);
 });
 
 test('too little space is refused before anything is written', () => {
@@ -303,16 +344,20 @@ const UTSNAME = {
 function saveFrom(devices: readonly SimDisk[], store: MemoryStore, options: Partial<SaveOptions> = {}): SaveOutcome {
   return save(
     devices.map((device) => ({ device })),
-    {
-      store,
-      codecs: nodeCodecs(),
-      clock: new ManualClock(),
-      bootId: NEXT_BOOT,
-      wipe: 'none',
-      writtenBy: 'test',
-      ...options,
-    },
+    saveOptions(store, options),
   );
+}
+
+function saveOptions(store: MemoryStore, options: Partial<SaveOptions> = {}): SaveOptions {
+  return {
+    store,
+    codecs: nodeCodecs(),
+    clock: new ManualClock(),
+    bootId: NEXT_BOOT,
+    wipe: 'none',
+    writtenBy: 'test',
+    ...options,
+  };
 }
 
 /** A machine all of whose pages can be read. */

@@ -15,7 +15,7 @@ import type { DeviceDump } from '../format/kdump/device-vmcore.ts';
 import { type Label, writeLabelState } from '../format/kdump/label.ts';
 import { findSavedDirectory } from './directory.ts';
 import { saveLogArea } from './log-area.ts';
-import type { SaveOptions } from './options.ts';
+import { type SaveOptions, type SaveStep, SaveStopped } from './options.ts';
 import { readSavedRecord, type SaveRecord } from './record.ts';
 import { type Finding, surveyDevice } from './survey.ts';
 import { writeDirectory } from './write-directory.ts';
@@ -35,6 +35,8 @@ export interface SaveOutcome {
   /** Devices that this boot is writing. */
   readonly busy: readonly string[];
   readonly problems: readonly { readonly device: string; readonly error: DumpError }[];
+  /** Told to stop before everything was saved; what `records` lists is. */
+  readonly stopped: boolean;
 }
 
 interface Surveyed {
@@ -44,37 +46,60 @@ interface Surveyed {
 
 type Part = Surveyed & { readonly finding: Extract<Finding, { kind: 'save' }> };
 
-/** Saves what the devices hold. Throws only bugs and what the caller's progress function throws. */
+/** Saves what the devices hold. Throws only bugs. */
 export function save(devices: readonly SaveDevice[], options: SaveOptions): SaveOutcome {
+  const steps = saveSteps(devices, options);
+  for (;;) {
+    const next = steps.next();
+    if (next.done) return next.value;
+  }
+}
+
+/** {@link save} piece by piece: between two of them the caller may draw progress, and hear that it is to stop. */
+export function* saveSteps(devices: readonly SaveDevice[], options: SaveOptions): Generator<SaveStep, SaveOutcome> {
   const records: SaveRecord[] = [];
   const problems: { device: string; error: DumpError }[] = [];
   const reformatted: string[] = [];
   const busy: string[] = [];
-  const attempt = (target: SaveDevice, act: () => void): void => {
-    try {
-      act();
-    } catch (error) {
-      if (!(error instanceof DumpError)) throw error;
-      problems.push({ device: target.device.name, error });
-    }
+  let stopped = false;
+  const failed = (target: SaveDevice, error: unknown): void => {
+    if (error instanceof SaveStopped) stopped = true;
+    else if (error instanceof DumpError) problems.push({ device: target.device.name, error });
+    else throw error;
   };
-  const surveyed = devices.map((target) => ({ target, finding: surveyDevice(target.device, options) }));
+  const surveyed: Surveyed[] = [];
+  for (const target of devices) {
+    yield { step: 'look', device: target.device.name };
+    surveyed.push({ target, finding: surveyDevice(target.device, options) });
+  }
   for (const { target, finding } of surveyed) {
-    if (finding.kind === 'problem') problems.push({ device: target.device.name, error: finding.error });
-    else attempt(target, () => records.push(...saveLogArea(target.device, finding.label, options)));
+    try {
+      if (finding.kind === 'problem') throw finding.error;
+      records.push(...saveLogArea(target.device, finding.label, options));
+    } catch (error) {
+      failed(target, error);
+    }
     if (finding.kind === 'busy') busy.push(target.device.name);
   }
   for (const parts of groupParts(surveyed)) {
-    attempt(parts[0]!.target, () => records.push(saveParts(parts, options)));
+    if (stopped) break;
+    try {
+      records.push(yield* saveParts(parts, options));
+    } catch (error) {
+      failed(parts[0]!.target, error);
+    }
   }
   for (const { target, finding } of surveyed) {
-    if (finding.kind !== 'reformat' || options.keep) continue;
-    attempt(target, () => {
+    if (finding.kind !== 'reformat' || options.keep || stopped) continue;
+    try {
+      yield { step: 'format', device: target.device.name };
       reformat(target, finding.label, options);
       reformatted.push(target.device.name);
-    });
+    } catch (error) {
+      failed(target, error);
+    }
   }
-  return { records, reformatted, busy, problems };
+  return { records, reformatted, busy, problems, stopped };
 }
 
 /** Devices that hold parts of one dump, in the order of the parts. */
@@ -92,18 +117,21 @@ function groupParts(surveyed: readonly Surveyed[]): Part[][] {
 }
 
 /** One dump, whatever number of devices it lies on; none is touched before all parts are flushed and proved. */
-function saveParts(parts: readonly Part[], options: SaveOptions): SaveRecord {
+function* saveParts(parts: readonly Part[], options: SaveOptions): Generator<SaveStep, SaveRecord> {
   const { store, clock } = options;
   const startedMs = clock.monotonicMs();
   const dumpUuid = formatUuid(parts[0]!.finding.label.state.dumpUuid);
   const numbers = parts.map(({ finding }) => finding.label.state.part);
   const dumps = parts.map(({ finding }) => finding.dump);
   const there = findSavedDirectory(store, dumpUuid, numbers);
-  const directory = there ?? writeDirectory(chooseMain(dumps), dumps, options);
+  const directory = there ?? (yield* writeDirectory(chooseMain(dumps), dumps, options));
   // Read before a device is touched: a record that does not read is no reason to give the dump up.
   const record = readSavedRecord(store, directory);
   if (!options.keep) {
     for (const { target, finding } of parts) {
+      yield { step: 'format', device: target.device.name };
+      // The directory is whole: the next run finds it, and has only this left to do.
+      if (options.stopped?.()) throw new SaveStopped();
       const label = writeLabelState(
         target.device,
         finding.label,
@@ -134,5 +162,6 @@ function reformat({ device, discard }: SaveDevice, label: Label, options: SaveOp
     ...(discard === undefined ? {} : { discard }),
     crc: options.crc ?? crc32,
     nowMs: options.clock.wallMs(),
+    ...(options.served && { served: options.served }),
   });
 }

@@ -29,6 +29,8 @@ export interface SurveyOptions {
   readonly crc?: Crc32;
   /** Boot id of the running kernel, 16 bytes. */
   readonly bootId: Uint8Array;
+  /** Called while a log is gone through. */
+  readonly served?: () => void;
 }
 
 /** Reads one device's label and, where there is one, opens its dump. Writes nothing; only bugs are thrown. */
@@ -41,18 +43,18 @@ export function surveyDevice(device: DumpDevice, options: SurveyOptions): Findin
   }
 }
 
-function survey(device: DumpDevice, { codecs, crc = crc32, bootId }: SurveyOptions): Finding {
+function survey(device: DumpDevice, options: SurveyOptions): Finding {
+  const { crc = crc32, bootId } = options;
   device.sanityCheck();
   const { label, problems } = readLabel(device, crc);
   if (!label) throw noLabel(device, problems);
   const misplaced = checkIdentity(label, device);
-  if (misplaced)
-    throw new NoDataError('LABEL_MISPLACED', misplaced, { device: device.name }, 'format the device again');
+  if (misplaced) throw new NoDataError('LABEL_MISPLACED', misplaced, { device: device.name }, lookFirst(device));
   const { state } = label;
   if (state.state === 'ready') return { kind: 'nothing', label };
   if (state.state === 'saved') return { kind: 'reformat', label };
   if (state.state === 'inUse' && sameBytes(state.bootId, bootId)) return { kind: 'busy', label };
-  const dump = openDump(device, label, codecs, crc);
+  const dump = openDump(device, label, options);
   if (dump) return { kind: 'save', label, dump };
   if (state.state === 'inUse') return { kind: 'reformat', label };
   throw new NoDataError(
@@ -64,8 +66,9 @@ function survey(device: DumpDevice, { codecs, crc = crc32, bootId }: SurveyOptio
 }
 
 /** The dump, or `undefined` where no good start record with a good chunk is. */
-function openDump(device: DumpDevice, label: Label, codecs: CodecTable, crc: Crc32): DeviceDump | undefined {
-  const log = recoverLog(device, label, { crc, codecs, verify: true });
+function openDump(device: DumpDevice, label: Label, options: SurveyOptions): DeviceDump | undefined {
+  const { codecs, crc = crc32, served } = options;
+  const log = recoverLog(device, label, { crc, codecs, verify: true, ...(served && { served }) });
   if (!holdsDump(log)) return undefined;
   if (log.start || log.generation) return openRecovered(deviceSource(device), label, log, { codecs, crc });
   throw new DeviceError(
@@ -77,11 +80,19 @@ function openDump(device: DumpDevice, label: Label, codecs: CodecTable, crc: Crc
 }
 
 function noLabel(device: DumpDevice, problems: readonly string[]): NoDataError {
-  const why = problems.length > 0 ? `: ${problems.join('; ')}` : '';
-  return new NoDataError(
-    'LABEL_ABSENT',
-    `${device.name} carries no label of diskdump${why}`,
-    { device: device.name },
-    'format it with `diskdump format`, or take it out of the configuration',
-  );
+  const data = { device: device.name };
+  if (problems.length > 0) {
+    const message = `${device.name} carries a damaged label of diskdump: ${problems.join('; ')}`;
+    return new NoDataError(
+      'LABEL_DAMAGED',
+      message,
+      data,
+      'a dump on it may still be there: keep an image of the device',
+    );
+  }
+  return new NoDataError('LABEL_ABSENT', `${device.name} carries no label of diskdump`, data, lookFirst(device));
+}
+
+function lookFirst({ name }: DumpDevice): string {
+  return `\`diskdump check ${name}\` says what is on it, \`diskdump format ${name}\` makes it a dump device`;
 }

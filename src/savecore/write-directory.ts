@@ -14,7 +14,7 @@ import { formatVmcoreDmesg } from '../kernel/log-text.ts';
 import { openKernel } from '../kernel/open.ts';
 import { type CopySummary, copyVmcore, verifyCopy } from './copy.ts';
 import { chooseDirectory, formatCrashDirectory, unfinishedDirectory } from './directory.ts';
-import type { SaveOptions, SaveProgress } from './options.ts';
+import { type SaveOptions, type SaveStep, SaveStopped } from './options.ts';
 import type { SaveRecord } from './record.ts';
 import { type DmesgSummary, writeDmesg, writeWhole } from './write-files.ts';
 
@@ -25,9 +25,14 @@ const MARGIN_BYTES = 8 * 2 ** 20;
  * Saves `main` as `vmcore` and the other parts as `vmcore.part-N`.
  *
  * @returns the directory's name in the store.
- * @throws DeviceError `NO_SPACE` before anything is written; DeviceError, FormatError when the copy fails or does not verify.
+ * @throws DeviceError `NO_SPACE` before anything is written; DeviceError, FormatError when the copy fails or does not verify;
+ *   SaveStopped, with nothing left behind.
  */
-export function writeDirectory(main: DeviceDump, parts: readonly DeviceDump[], options: SaveOptions): string {
+export function* writeDirectory(
+  main: DeviceDump,
+  parts: readonly DeviceDump[],
+  options: SaveOptions,
+): Generator<SaveStep, string> {
   const { store, clock } = options;
   const startedMs = clock.monotonicMs();
   const unfinished = unfinishedDirectory(formatUuid(main.dumpUuid));
@@ -35,10 +40,16 @@ export function writeDirectory(main: DeviceDump, parts: readonly DeviceDump[], o
   const plans = new Map(parts.map((part) => [part, planCopy(part)]));
   checkSpace(plans, options);
   store.makeDirectory(unfinished);
-  const files = parts.map((part) => {
+  const files: WrittenFile[] = [];
+  for (const part of parts) {
     const name = part === main ? 'vmcore' : `vmcore.part-${part.part}`;
-    return { name, part, copy: writePart(part, plans.get(part)!, `${unfinished}/${name}`, options) };
-  });
+    try {
+      files.push({ name, part, copy: yield* writePart(part, plans.get(part)!, `${unfinished}/${name}`, options) });
+    } catch (error) {
+      if (error instanceof SaveStopped) store.removeDirectory(unfinished);
+      throw error;
+    }
+  }
   const dmesg = writeLog(unfinished, options);
   const info = describeDirectory(main, files, dmesg, (clock.monotonicMs() - startedMs) / 1000, options);
   writeWhole(store, `${unfinished}/info.json`, new TextEncoder().encode(`${JSON.stringify(info, null, 2)}\n`));
@@ -92,26 +103,44 @@ function checkSpace(plans: ReadonlyMap<DeviceDump, PartPlan>, { store }: SaveOpt
   );
 }
 
-function writePart(part: DeviceDump, { plan }: PartPlan, path: string, options: SaveOptions): CopySummary {
+function* writePart(
+  part: DeviceDump,
+  { plan }: PartPlan,
+  path: string,
+  options: SaveOptions,
+): Generator<SaveStep, CopySummary> {
   const { store, codecs, crc = crc32 } = options;
-  const totalPages = plan.storedMax;
-  const report = (step: SaveProgress['step']) => (donePages: number, bytes: number) =>
-    options.onProgress?.({ step, device: part.name, donePages, totalPages, bytes });
+  const steps = { device: part.name, totalPages: plan.storedMax, pageSize: part.pageSize };
   const sink = store.create(path);
   let copy: CopySummary;
   try {
-    copy = copyVmcore(part, sink, plan, part.state !== 'complete', { codecs, crc, onPages: report('copy') });
+    const work = copyVmcore(part, sink, plan, part.state !== 'complete', { codecs, crc });
+    copy = yield* tell(work, { step: 'copy', ...steps }, options);
     sink.flush();
   } finally {
     sink.close();
   }
   const source = store.open(path, true);
   try {
-    verifyCopy(source, copy, { codecs, crc, onPages: report('verify') });
+    yield* tell(verifyCopy(source, copy, { codecs, crc }), { step: 'verify', ...steps }, options);
   } finally {
     source.close();
   }
   return copy;
+}
+
+/** Passes on how far some work is, and asks after each piece whether to go on. @throws SaveStopped */
+function* tell<T>(
+  work: Generator<number, T>,
+  step: Omit<Extract<SaveStep, { step: 'copy' | 'verify' }>, 'donePages'>,
+  { stopped }: SaveOptions,
+): Generator<SaveStep, T> {
+  for (;;) {
+    const next = work.next();
+    if (next.done) return next.value;
+    yield { ...step, donePages: next.value };
+    if (stopped?.()) throw new SaveStopped();
+  }
 }
 
 /** The kernel log, out of the vmcore as it was written. */
@@ -150,6 +179,7 @@ function describeDirectory(
   const present = main.countPages().present;
   const state = main.state === 'complete' && copy.pages === present ? 'complete' : 'partial';
   const reason = state === 'complete' ? undefined : partialReason(main, copy);
+  const logProblem = dmesg.bytes === 0 ? (dmesg.problem ?? 'it is empty') : undefined;
   const passes = main.header.passes ?? [];
   const dumpUuid = formatUuid(main.dumpUuid);
   const record: Omit<SaveRecord, 'again' | 'dir'> = {
@@ -163,6 +193,7 @@ function describeDirectory(
     passes: passes.map(({ name, complete }) => ({ name, complete })),
     holes: present - copy.pages,
     ...(reason === undefined ? {} : { reason }),
+    ...(logProblem === undefined ? {} : { logProblem }),
     seconds,
   };
   return {
@@ -188,7 +219,7 @@ function describeDirectory(
       pages,
       struckPages,
     })),
-    dmesg: { file: 'vmcore-dmesg.txt', ...dmesg },
+    dmesg: { ...(dmesg.bytes > 0 && { file: 'vmcore-dmesg.txt' }), ...dmesg },
     record,
     ...(runRecord === undefined ? {} : { run: runRecord }),
   };

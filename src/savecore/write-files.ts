@@ -9,6 +9,7 @@ const BUFFER_BYTES = 65536;
 
 /** What became of the kernel log. */
 export interface DmesgSummary {
+  /** 0: there is no file. */
   readonly bytes: number;
   /** Why it is short, or absent. */
   readonly problem?: string;
@@ -26,7 +27,7 @@ export function writeWhole(store: SaveStore, path: string, bytes: Uint8Array): v
 }
 
 /**
- * Writes a kernel log as far as it can be read. A dump without a readable log is still a dump, so only a failing store throws.
+ * Writes a kernel log as far as it can be read; no file where not a line can be. A dump without a readable log is still a dump, so only a failing store throws.
  *
  * @param format a record as a line, newline and all
  */
@@ -36,16 +37,19 @@ export function writeDmesg(
   walk: () => Generator<LogRecord, LogEnd, undefined>,
   format: (record: LogRecord) => Uint8Array,
 ): DmesgSummary {
-  const sink = store.create(path);
+  let sink: ReturnType<SaveStore['create']> | undefined;
   const buffer = new Uint8Array(BUFFER_BYTES);
   let used = 0;
   let bytes = 0;
+  const drain = (): void => {
+    if (used === 0) return;
+    sink ??= store.create(path);
+    sink.write(buffer.subarray(0, used), bytes);
+    bytes += used;
+    used = 0;
+  };
   const put = (line: Uint8Array): void => {
-    if (used + line.length > buffer.length) {
-      sink.write(buffer.subarray(0, used), bytes);
-      bytes += used;
-      used = 0;
-    }
+    if (used + line.length > buffer.length) drain();
     const part = line.subarray(0, buffer.length);
     buffer.set(part, used);
     used += part.length;
@@ -58,11 +62,10 @@ export function writeDmesg(
       if (!(error instanceof DumpError) || error instanceof DeviceError) throw error;
       problem = error.message;
     }
-    if (used > 0) sink.write(buffer.subarray(0, used), bytes);
-    bytes += used;
-    sink.flush();
+    drain();
+    sink?.flush();
     return { bytes, ...(problem === undefined ? {} : { problem }) };
   } finally {
-    sink.close();
+    sink?.close();
   }
 }
