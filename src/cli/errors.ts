@@ -26,6 +26,8 @@ export const EXIT = {
   partial: 4,
   /** A device or the network failed. */
   device: 5,
+  /** Ended by a signal: this and the signal's number. */
+  interrupted: 128,
   /** A bug in diskdump. */
   bug: 70,
 } as const;

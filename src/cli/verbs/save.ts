@@ -1,19 +1,21 @@
 /** `diskdump save`: stage 2, from the dump devices to the save directory. */
 
+import { setImmediate as turnOfLoop } from 'node:timers/promises';
 import packageData from '../../../package.json' with { type: 'json' };
-import { DumpError, UsageError } from '../../base/errors.ts';
+import { DeviceError, DumpError, RefusedError, UsageError } from '../../base/errors.ts';
 import { ThreadedDevice } from '../../driver/threaded.ts';
 import { readBootId } from '../../host/boot-id.ts';
 import { systemClock } from '../../host/clock.ts';
 import { nodeCodecs, nodeCrc32 } from '../../host/codecs.ts';
 import { CONFIG_PATH, loadConfig } from '../../host/config.ts';
 import { lockSaveStore, openSaveStore } from '../../host/save-store.ts';
+import type { SaveStep } from '../../savecore/options.ts';
 import type { SaveRecord } from '../../savecore/record.ts';
-import { type SaveDevice, type SaveOutcome, save } from '../../savecore/save.ts';
+import { type SaveDevice, type SaveOutcome, saveSteps } from '../../savecore/save.ts';
 import { dropCached } from '../../sys/file.ts';
 import { EXIT, exitCodeOf, formatError, formatErrorDocument } from '../errors.ts';
-import type { Io } from '../output.ts';
-import { formatBytes } from '../progress.ts';
+import { escapeControls, type Io } from '../output.ts';
+import { formatBytes, type Progress } from '../progress.ts';
 import { defineVerb, flag } from '../verb.ts';
 
 export const verb = defineVerb({
@@ -25,7 +27,8 @@ vmcore-dmesg.txt, and info.json. Every page is proved by the checksum that was t
 once more from the finished file. Only then the device is marked saved and formatted anew. A dump that is not whole is saved as
 partial, and says what it has. Running it again is harmless.
 
-Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
+Without DEVICE, the devices of ${CONFIG_PATH} are looked at. One of these that is not there or carries no label is
+a warning; one that is named on the command line an error. Interrupted, it leaves the dump where it is, and the exit code is 130.`,
   examples: [
     { command: 'save', brief: 'what the configured devices hold' },
     { command: 'save /dev/vdb --to /srv/crash', brief: 'from this device to that directory' },
@@ -42,7 +45,8 @@ Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
   positionals: [{ name: 'DEVICE', brief: 'a dump device', count: 'many' }],
   async run(flags, positionals, io) {
     const { config, path } = await loadConfig(flags.config);
-    const paths = positionals.length > 0 ? positionals : config.devices;
+    const named = positionals.length > 0;
+    const paths = named ? positionals : config.devices;
     if (paths.length === 0) {
       throw new UsageError(
         'SAVE_NO_DEVICE',
@@ -54,9 +58,10 @@ Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
     const directory = flags.to ?? config.save.directory;
     const unlock = lockSaveStore(directory);
     const { devices, problems } = openDevices(paths, !flags.keep);
+    const interrupt = new Interrupt();
+    const show = new StepProgress(io);
     try {
-      const progress = io.progress({ label: 'saving', unit: 'pages' });
-      const outcome = save(devices, {
+      const steps = saveSteps(devices, {
         store: openSaveStore(directory, dropCached),
         codecs: nodeCodecs(),
         crc: nodeCrc32,
@@ -65,16 +70,113 @@ Without DEVICE, the devices of ${CONFIG_PATH} are looked at.`,
         wipe: flags.wipe ?? config.wipe,
         keep: flags.keep,
         writtenBy: `diskdump ${packageData.version}`,
-        onProgress: ({ step, donePages }) => progress.update(donePages, step === 'copy' ? 'saving' : 'verifying'),
+        stopped: () => interrupt.signal !== undefined,
+        served: () => show.served(),
       });
-      progress.stop();
-      return report({ ...outcome, problems: [...problems, ...outcome.problems] }, flags.keep, io);
+      const outcome = await runSteps(steps, interrupt, show);
+      const all = [...problems, ...outcome.problems];
+      const harmless = named ? [] : all.filter(({ error }) => isNoDumpDevice(error));
+      for (const { error } of harmless) warnOf(error, path ?? CONFIG_PATH, io);
+      const code = report(
+        { ...outcome, problems: all.filter((problem) => !harmless.includes(problem)) },
+        flags.keep,
+        io,
+      );
+      return outcome.stopped ? reportInterrupt(interrupt, io) : code;
     } finally {
+      interrupt.ignore();
       for (const { device } of devices) device.shutdown();
       unlock();
     }
   },
 });
+
+/** Runs stage 2 step by step; while pages are copied, signals are heard between two steps. */
+async function runSteps(
+  steps: Generator<SaveStep, SaveOutcome>,
+  interrupt: Interrupt,
+  show: StepProgress,
+): Promise<SaveOutcome> {
+  for (;;) {
+    const next = steps.next();
+    if (next.done) {
+      show.end();
+      return next.value;
+    }
+    show.step(next.value);
+    await interrupt.hear();
+    // The other steps go on for long without a pause: there a signal ends the process at once, as it does by default.
+    const pauses = next.value.step === 'copy' || next.value.step === 'verify';
+    if (!pauses && interrupt.signal === undefined) interrupt.ignore();
+  }
+}
+
+/** Signals that ask a run to end. Shells expect 128 and the signal's number as exit code. */
+const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
+type Signal = keyof typeof SIGNALS;
+
+/** Whether somebody asked this run to end. */
+class Interrupt {
+  signal: Signal | undefined;
+  #listening = false;
+  readonly #note = (signal: NodeJS.Signals): void => {
+    this.signal ??= signal as Signal;
+  };
+
+  /** Listens from here on, and lets what has come so far arrive. */
+  async hear(): Promise<void> {
+    if (!this.#listening) for (const signal of Object.keys(SIGNALS)) process.on(signal, this.#note);
+    this.#listening = true;
+    await turnOfLoop();
+  }
+
+  /** Signals have their default effect again. */
+  ignore(): void {
+    for (const signal of Object.keys(SIGNALS)) process.off(signal, this.#note);
+    this.#listening = false;
+  }
+}
+
+/** One line of progress for each step of each device: how much of how much, and how long still. */
+class StepProgress {
+  readonly #io: Io;
+  #progress: Progress | undefined;
+  #of = '';
+  #served = 0;
+
+  constructor(io: Io) {
+    this.#io = io;
+  }
+
+  step(now: SaveStep): void {
+    const of = `${now.step} ${now.device}`;
+    if (this.#of !== of) {
+      const label = `${STEP_WORDS[now.step]} ${now.device}`;
+      const pages = 'totalPages' in now;
+      this.#progress = this.#io.progress(
+        pages ? { label, unit: 'bytes', total: now.totalPages * now.pageSize } : { label, unit: 'blocks' },
+      );
+      this.#of = of;
+      this.#served = 0;
+    }
+    if ('donePages' in now) this.#progress?.update(now.donePages * now.pageSize);
+  }
+
+  served(): void {
+    this.#progress?.update(++this.#served);
+  }
+
+  end(): void {
+    this.#progress?.stop();
+  }
+}
+
+const STEP_WORDS: Readonly<Record<SaveStep['step'], string>> = {
+  look: 'looking at',
+  copy: 'saving',
+  verify: 'verifying the copy of',
+  format: 'formatting',
+};
 
 interface Opened {
   readonly devices: SaveDevice[];
@@ -96,6 +198,28 @@ function openDevices(paths: readonly string[], writable: boolean): Opened {
   return opened;
 }
 
+/** Not there, without a label, or with that of another device: nothing of ours can be on it. */
+function isNoDumpDevice(error: DumpError): boolean {
+  if (error.code === 'LABEL_ABSENT' || error.code === 'LABEL_MISPLACED') return true;
+  return error instanceof DeviceError && error.failure.operation === 'open' && GONE.includes(error.failure.errno ?? '');
+}
+
+const GONE = ['ENOENT', 'ENOTDIR', 'ENXIO', 'ENODEV', 'ENOMEDIUM'];
+
+function warnOf(error: DumpError, config: string, io: Io): void {
+  io.warn(error.message);
+  io.error([`hint: ${error.hint === undefined ? '' : `${error.hint}; `}or take it out of \`devices\` in ${config}`]);
+}
+
+function reportInterrupt({ signal }: Interrupt, io: Io): number {
+  const code = EXIT.interrupted + SIGNALS[signal ?? 'SIGINT'];
+  const message = `saving: interrupted by ${signal}, nothing is lost: what is not listed as saved is still on its device`;
+  const error = new RefusedError('INTERRUPTED', message, { signal }, 'run `diskdump save` again: it begins anew');
+  io.error(formatError(error, false));
+  if (io.json) io.error([formatErrorDocument(error)]);
+  return code;
+}
+
 function report(outcome: SaveOutcome, kept: boolean, io: Io): number {
   for (const record of outcome.records) {
     if (io.json) io.document(record);
@@ -110,7 +234,8 @@ function report(outcome: SaveOutcome, kept: boolean, io: Io): number {
     if (io.json) io.error([formatErrorDocument(error)]);
     io.detail(`${device}: nothing on it was changed`);
   }
-  if (outcome.records.length === 0 && outcome.problems.length === 0 && !io.json) io.print('nothing to save');
+  const nothing = outcome.records.length === 0 && outcome.problems.length === 0 && !outcome.stopped;
+  if (nothing && !io.json) io.print('nothing to save');
   const [worst] = outcome.problems;
   if (worst) return exitCodeOf(worst.error);
   return outcome.records.some((record) => record.state === 'partial') ? EXIT.partial : EXIT.done;
@@ -120,6 +245,7 @@ function describeRecord(record: SaveRecord): string {
   const what = record.kind === 'log' ? 'kernel log' : `${record.state} dump, ${record.pages} pages`;
   const size = record.bytes > 0 ? `, ${formatBytes(record.bytes)}` : '';
   const again = record.again ? ' (was saved before)' : ` in ${record.seconds.toFixed(1)} s`;
-  const reason = record.reason === undefined ? '' : `\n  ${record.reason}`;
-  return `${record.dir}: ${what}${size} from ${record.device}${again}${reason}`;
+  const reason = record.reason === undefined ? '' : `\n  ${escapeControls(record.reason)}`;
+  const log = record.logProblem === undefined ? '' : `\n  no vmcore-dmesg.txt: ${escapeControls(record.logProblem)}`;
+  return `${record.dir}: ${what}${size} from ${record.device}${again}${reason}${log}`;
 }
