@@ -1,10 +1,12 @@
 /** The MACHINE of a command line: what is dumped. */
 
-import { UsageError } from '../../base/errors.ts';
+import { existsSync } from 'node:fs';
+import { NoDataError, UsageError } from '../../base/errors.ts';
 import { openDumpMachine } from '../../capture/dump-machine.ts';
 import type { Machine } from '../../capture/machine.ts';
 import { type ExaminedMachine, examineMachine } from '../../capture/machine-facts.ts';
 import { openVmcoreMachine } from '../../capture/vmcore-machine.ts';
+import type { Vmcore } from '../../format/vmcore.ts';
 import { readBootId } from '../../host/boot-id.ts';
 import { openMapped, PROC_VMCORE } from '../../host/vmcore-map.ts';
 import { openDumpFile } from '../open-dump.ts';
@@ -14,13 +16,15 @@ export interface OpenMachine extends ExaminedMachine {
   readonly machine: Machine;
   /** 16 bytes of the capture kernel's boot over /proc/vmcore; zeros otherwise, and then no capture is ever resumed. */
   readonly bootId: Uint8Array;
+  /** What a dump of this machine will not show, one sentence each. */
+  readonly losses: readonly string[];
   close(): void;
 }
 
 /**
  * Opens `vmcore:PATH`, or a dump file or device by its path.
  *
- * @throws UsageError `MACHINE_KIND` for a kind that this diskdump does not capture.
+ * @throws UsageError `MACHINE_KIND` for a kind that this diskdump does not capture; NoDataError `VMCORE_ABSENT`.
  */
 export function openMachine(name: string): OpenMachine {
   const [, kind, rest] = /^([a-z]+):(.*)$/.exec(name) ?? [];
@@ -36,10 +40,19 @@ export function openMachine(name: string): OpenMachine {
 
 function openVmcore(path: string): OpenMachine {
   const isProc = path === PROC_VMCORE;
+  if (!existsSync(path))
+    throw new NoDataError(
+      'VMCORE_ABSENT',
+      `capturing from vmcore:${path}: ${isProc ? 'there is none, it exists only in a capture kernel, after a panic' : 'there is no such file'}`,
+      { path },
+      isProc
+        ? '`diskdump arm` loads the capture kernel, which does this by itself; for a trial: `diskdump capture DUMPFILE --to DEVICE`'
+        : 'is the path right?',
+    );
   const source = openMapped(path, { map: isProc });
   const machine = openVmcoreMachine(source);
   const bootId = isProc ? readBootId() : new Uint8Array(16);
-  return { machine, bootId, ...examineMachine(machine), close: () => source.close() };
+  return { machine, bootId, losses: [], ...examineMachine(machine), close: () => source.close() };
 }
 
 function openDump(path: string): OpenMachine {
@@ -51,5 +64,19 @@ function openDump(path: string): OpenMachine {
     ...(physBase !== undefined && { physBase }),
     ...(timestampSeconds !== undefined && { crashSeconds: timestampSeconds }),
   };
-  return { machine, bootId: new Uint8Array(16), ...examineMachine(machine, known), close: () => dump.close() };
+  const losses = findLosses(dump.vmcore);
+  const bootId = new Uint8Array(16);
+  return { machine, bootId, losses, ...examineMachine(machine, known), close: () => dump.close() };
+}
+
+/** What was filtered out of a dump is no memory of the machine that it is captured as. */
+function findLosses(vmcore: Vmcore): string[] {
+  let excluded = 0;
+  for (const run of vmcore.walkPages()) if (run.presence === 'excluded') excluded += run.end - run.start;
+  if (excluded === 0) return [];
+  const { dumpLevel } = vmcore.header;
+  const level = dumpLevel === undefined ? '' : ` at dump level ${dumpLevel}`;
+  return [
+    `${vmcore.name} is filtered: ${excluded} pages were excluded${level}; in the captured dump they are no memory, and no level is named`,
+  ];
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { scratchFolder, sparseFile } from '../../../test/driver/scratch.ts';
 import { buildElf } from '../../../test/support/elf-builder.ts';
+import { buildKdump } from '../../../test/support/kdump-builder.ts';
 import { runCli } from '../../../test/support/terminal.ts';
 
 const MIB = 2 ** 20;
@@ -74,15 +75,17 @@ describe('capture', () => {
         ['/nonexistent', 'DEVICE_OPEN'],
       ],
     );
-    assert.match(err, /was passed over: .* has no label of diskdump/);
+    assert.match(err, /^passed over: (\S+) has no label of diskdump\nhint: `diskdump check \1` says what is on it/m);
+    assert.match(err, /^passed over: open of \/nonexistent: no such file or directory \(ENOENT\)\nhint: /m);
     assert.equal((await check(foreign)).state, 'unformatted');
   });
 
   test('an unsaved dump is never overwritten', async () => {
     const device = await formatted(16 * MIB);
     await runCli('capture', machine(1), '--to', device);
-    const { code, out } = await runCli('capture', machine(1), '--to', device);
+    const { code, out, err } = await runCli('capture', machine(1), '--to', device);
     assert.equal(code, 5);
+    assert.match(err, /not saved yet.*\nhint: `diskdump save /);
     assert.match(out, /no dump/);
     assert.equal((await check(device)).code, 0);
   });
@@ -106,6 +109,20 @@ describe('capture', () => {
     assert.match(qemu.err, /no machine of kind qemu, expected vmcore:PATH or a dump file/);
     assert.equal((await runCli('capture', machine(1))).code, 2);
     assert.equal((await runCli('capture', '/nonexistent', '--to', device)).code, 3);
+    const noPanic = await runCli('capture', 'vmcore:', '--to', device);
+    assert.equal(noPanic.code, 3);
+    assert.match(noPanic.err, /exists only in a capture kernel, after a panic\nhint: `diskdump arm`/);
+  });
+
+  test('what a filtered dump left out is not carried over, and that is said', async () => {
+    const source = join(scratchFolder(), 'filtered');
+    writeFileSync(
+      source,
+      buildKdump({ dumpLevel: 31, pages: [{ pfn: 1, bytes: new Uint8Array(4096).fill(7) }], alsoPresent: [3, 4] }),
+    );
+    const { code, err } = await runCli('capture', source, '--to', await formatted(16 * MIB));
+    assert.equal(code, 0, err);
+    assert.match(err, /^warning: .*filtered: 2 pages were excluded at dump level 31;/);
   });
 });
 

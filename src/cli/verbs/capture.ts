@@ -35,8 +35,9 @@ MACHINE is vmcore:/proc/vmcore (the crashed kernel, seen from its capture kernel
   run(flags, [name], io) {
     if (flags.to.length === 0)
       throw new UsageError('CAPTURE_NO_DEVICE', 'capture: no device is given', {}, 'name one with --to DEVICE');
-    const { machine, bootId, facts, essential, remarks, close } = openMachine(name as string);
+    const { machine, bootId, facts, essential, remarks, losses, close } = openMachine(name as string);
     try {
+      for (const loss of losses) io.warn(loss);
       for (const remark of remarks) io.detail(remark);
       const codecs = nodeCodecs();
       const codec = flags.compress && flags.compress !== 'none' ? codecs.get(CODEC_FLAG[flags.compress]) : undefined;
@@ -85,8 +86,30 @@ function progressSupervisor(progress: Progress, pageSize: number, io: Io): Super
   };
 }
 
+/** Why a device was not taken, and what would change that. The reason names the device where it can. */
+function reportRefusal({ device, code, message }: CaptureResult['refused'][number], io: Io): void {
+  io.note(`passed over: ${message.includes(device) ? message : `${device}: ${message}`}`);
+  const hint = REFUSAL_HINTS[code]?.(device);
+  if (hint !== undefined) io.note(`hint: ${hint}`);
+}
+
+const FORMAT_AGAIN = (device: string): string =>
+  `\`diskdump check ${device}\` says more; \`diskdump format ${device}\` makes it a dump device anew`;
+
+const REFUSAL_HINTS: Readonly<Record<string, (device: string) => string>> = {
+  DEVICE_NOT_OURS: (device) =>
+    `\`diskdump check ${device}\` says what is on it, \`diskdump format ${device}\` makes it a dump device`,
+  DEVICE_OPEN: () => 'is the path right, is the disk there, and is this run by root?',
+  DEVICE_UNSAVED: (device) => `\`diskdump save ${device}\` saves that dump and makes the device free`,
+  DEVICE_IDENTITY: FORMAT_AGAIN,
+  DEVICE_FOREIGN_DATA: FORMAT_AGAIN,
+  DEVICE_SIGNATURE: FORMAT_AGAIN,
+  DEVICE_UUID_TWICE: (device) =>
+    `one is a copy of the other: \`diskdump format --force ${device}\` gives it a label of its own`,
+};
+
 function report(result: CaptureResult, io: Io): void {
-  for (const { device, message } of result.refused) io.note(`${device} was passed over: ${message}`);
+  for (const refusal of result.refused) reportRefusal(refusal, io);
   if (io.json) {
     io.document(result);
     return;
