@@ -150,7 +150,8 @@ export function processTerminal(): Terminal {
     outIsTty,
     errIsTty,
     get columns() {
-      return (outIsTty ? process.stdout.columns : errIsTty ? process.stderr.columns : undefined) ?? 80;
+      // A terminal that does not know its width says 0.
+      return (outIsTty ? process.stdout.columns : errIsTty ? process.stderr.columns : undefined) || 80;
     },
     env: process.env,
     clock: systemClock,
