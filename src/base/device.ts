@@ -36,6 +36,12 @@ export interface DumpDevice {
   read(target: Uint8Array, offset: number): void;
   /** Takes `bytes` for `offset`. */
   write(bytes: Uint8Array, offset: number): void;
+  /**
+   * Memory of the device's own, `maxTransfer` bytes, for a transfer that is put together in it: the next operation is then a
+   * `write` of bytes from its start on, and takes them without a copy. Its contents are arbitrary. Any other operation, and
+   * that `write`, ends the loan.
+   */
+  lend?(): Uint8Array;
   /** Returns when everything written before is on stable storage. */
   flush(): void;
   /** Flushes the hardware and lets go. Never throws for a device that is dead already. */

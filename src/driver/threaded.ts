@@ -113,11 +113,23 @@ export class ThreadedDevice implements DumpDevice {
   }
 
   write(bytes: Uint8Array, offset: number): void {
+    const slot = this.#freeSlot(bytes.length);
+    const isLent = bytes.buffer === slot.buffer && bytes.byteOffset === slot.byteOffset;
+    if (!isLent) slot.set(bytes);
+    this.#submit(OPERATION.write, offset, bytes.length);
+  }
+
+  /** The slot of the next request: what is put together there is in its place already. */
+  lend(): Uint8Array {
+    return this.#freeSlot(this.maxTransfer);
+  }
+
+  /** Waits for the slot of the next request. */
+  #freeSlot(length: number): Uint8Array {
     this.#check();
     this.#awaitCompleted((this.#submitted - this.#ring.slots + 1) | 0);
     this.#check();
-    this.#ring.slotData(this.#submitted, bytes.length).set(bytes);
-    this.#submit(OPERATION.write, offset, bytes.length);
+    return this.#ring.slotData(this.#submitted, length);
   }
 
   flush(): void {

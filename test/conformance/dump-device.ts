@@ -65,6 +65,25 @@ export function dumpDeviceSuite(name: string, make: () => DeviceUnderTest): void
           );
       }));
 
+    test('takes what was put together in memory that it lends, and other bytes after that', () =>
+      withDevice((device) => {
+        if (!device.lend) return;
+        const { blockSize, maxTransfer } = device;
+        for (let round = 0; round < 8; round++) {
+          const length = round % 2 === 0 ? maxTransfer : blockSize;
+          const lent: Uint8Array = device.lend();
+          assert.equal(lent.length, maxTransfer);
+          const part = lent.subarray(0, length);
+          part.set(pattern(length, round));
+          device.write(part, 0);
+          // A loan that comes to nothing, and bytes of the caller's.
+          device.lend().fill(0xee);
+          device.write(pattern(blockSize, 100 + round), maxTransfer);
+          assert.deepEqual(readBack(device, length, 0), pattern(length, round), `round ${round}`);
+          assert.deepEqual(readBack(device, blockSize, maxTransfer), pattern(blockSize, 100 + round));
+        }
+      }));
+
     test('takes buffers that lie anywhere in memory', () =>
       withDevice((device) => {
         const store = new Uint8Array(4 * device.blockSize + 7);

@@ -1,4 +1,4 @@
-/** The one buffer in which a chunk is put together: lists grow in a table beside it, page bytes behind room for the head. */
+/** Where a chunk is put together: lists grow in a table beside it, page bytes behind room for the head. */
 
 import type { Crc32 } from '../../base/crc32.ts';
 import { roundUp } from '../../base/cursor.ts';
@@ -6,7 +6,7 @@ import { CHUNK_ENTRY, CODEC_ZERO, INDEX_ENTRY, RECORD } from './log-layout.ts';
 import { putChunkEntry, putIndexEntry } from './log-records.ts';
 
 /** Sizes of a {@link ChunkBuffer}, in bytes unless said otherwise. */
-export interface ChunkSizes {
+export interface ChunkPlan {
   /** Largest chunk with head and padding. */
   readonly chunkBytes: number;
   /** Most entries in a chunk. */
@@ -14,48 +14,49 @@ export interface ChunkSizes {
   /** Records lie on multiples of this. */
   readonly alignment: number;
   readonly pageSize: number;
+  /** Gives `chunkBytes` of memory for the next chunk; a buffer of the chunk's own without. */
+  readonly lend?: () => Uint8Array;
 }
 
 /**
- * Collects the pages of one chunk. The page bytes start at a fixed place of the buffer; when the chunk is closed its head
- * is laid right before them, so that the record is one contiguous transfer whatever the number of entries.
- *
- * ```
- * buffer  | … unused … | header + lists, padded | page bytes, padded | … | one compressed page |
- *                      ▲ the record                ▲ dataStart              ▲ scratch
- * ```
+ * Collects the pages of one chunk, as the record that it becomes. The page bytes begin behind room for the lists of a chunk
+ * of raw pages; more entries than that, which only zero or compressed pages bring, move them up by a block now and then.
  */
 export class ChunkBuffer {
   /** Entries in the open chunk. */
   count = 0;
   /** Where a codec puts a compressed page before {@link addCompressed} takes it; one page. */
   readonly scratch: Uint8Array;
-  readonly #bytes: Uint8Array;
   readonly #lists: Uint8Array;
   readonly #view: DataView;
-  readonly #sizes: ChunkSizes;
-  readonly #dataStart: number;
-  readonly #scratchStart: number;
+  readonly #plan: ChunkPlan;
+  readonly #lend: () => Uint8Array;
+  #bytes: Uint8Array = new Uint8Array(0);
+  #dataStart = 0;
+  /** Entries for which there is room before the page bytes. */
+  #headEntries = 0;
   #used = 0;
   #limitBytes = 0;
   #limitEntries = 0;
 
-  constructor(sizes: ChunkSizes) {
-    this.#sizes = sizes;
-    this.#dataStart = this.#headLength(sizes.chunkEntries);
-    this.#scratchStart = this.#dataStart + sizes.chunkBytes;
-    this.#bytes = new Uint8Array(this.#scratchStart + sizes.pageSize);
-    this.scratch = this.#bytes.subarray(this.#scratchStart);
-    this.#lists = new Uint8Array(sizes.chunkEntries * CHUNK_ENTRY.size);
+  constructor(plan: ChunkPlan) {
+    this.#plan = plan;
+    const own = plan.lend ? undefined : new Uint8Array(plan.chunkBytes);
+    this.#lend = plan.lend ?? (() => own as Uint8Array);
+    this.scratch = new Uint8Array(plan.pageSize);
+    this.#lists = new Uint8Array(plan.chunkEntries * CHUNK_ENTRY.size);
     this.#view = new DataView(this.#lists.buffer);
   }
 
-  /** Begins a chunk of at most so much. */
+  /** Begins a chunk of at most so much; nothing else may be asked of who lends until it is closed. */
   open(limitBytes: number, limitEntries: number): void {
-    this.count = 0;
-    this.#used = 0;
-    this.#limitBytes = Math.min(limitBytes, this.#sizes.chunkBytes);
-    this.#limitEntries = Math.min(limitEntries, this.#sizes.chunkEntries);
+    const { chunkBytes, chunkEntries, pageSize } = this.#plan;
+    this.clear();
+    this.#limitBytes = Math.min(limitBytes, chunkBytes);
+    this.#limitEntries = Math.min(limitEntries, chunkEntries);
+    const head = this.#headLength(Math.floor(this.#limitBytes / pageSize));
+    this.#beginData(Math.max(1, Math.floor((this.#limitBytes - head) / pageSize)));
+    this.#bytes = this.#lend();
   }
 
   /** Would one more page of `length` stored bytes go in? */
@@ -65,39 +66,50 @@ export class ChunkBuffer {
   }
 
   addZero(pfn: number, checksum: number): void {
+    this.#makeHeadRoom();
     this.#addEntry(pfn, 0, checksum, CODEC_ZERO);
   }
 
   addRaw(pfn: number, page: Uint8Array, checksum: number): void {
+    this.#makeHeadRoom();
     this.#bytes.set(page, this.#dataStart + this.#used);
     this.#addEntry(pfn, page.length, checksum, 0);
   }
 
   /** Takes the first `length` bytes of {@link scratch}. */
   addCompressed(pfn: number, length: number, checksum: number, codecFlag: number): void {
-    this.#bytes.copyWithin(this.#dataStart + this.#used, this.#scratchStart, this.#scratchStart + length);
+    this.#makeHeadRoom();
+    this.#bytes.set(this.scratch.subarray(0, length), this.#dataStart + this.#used);
     this.#addEntry(pfn, length, checksum, codecFlag);
   }
 
   /**
-   * Ends the chunk as the record at `offset` of the device: entries get their place in the record, and `index` one
+   * Ends the chunk, which must have entries, as the record at `offset` of the device: entries get their place in the record, and `index` one
    * descriptor each from `indexAt` on.
    *
-   * @returns the record's bytes, shared with this buffer, the header still to be filled.
+   * @returns the record's bytes, good until the next {@link open}, the header still to be filled.
    */
   close(offset: number, zeroPageOffset: number, index: DataView, indexAt: number): Uint8Array {
     const headLength = this.#headLength(this.count);
     for (let i = 0, entry = 0; i < this.count; i++, entry += CHUNK_ENTRY.size) {
       this.#placeEntry(entry, headLength, offset, zeroPageOffset, index, indexAt + i * INDEX_ENTRY.size);
     }
-    const start = this.#dataStart - headLength;
-    const listEnd = start + RECORD.size + this.listLength;
-    this.#bytes.set(this.#lists.subarray(0, this.listLength), start + RECORD.size);
-    this.#bytes.fill(0, listEnd, this.#dataStart);
-    const dataEnd = this.#dataStart + this.#used;
-    const end = start + roundUp(dataEnd - start, this.#sizes.alignment);
+    // A chunk with room to spare, the last of a pass, has a shorter head.
+    this.#moveData(this.count);
+    this.#bytes.set(this.#lists.subarray(0, this.listLength), RECORD.size);
+    this.#bytes.fill(0, RECORD.size + this.listLength, headLength);
+    const dataEnd = headLength + this.#used;
+    const end = roundUp(dataEnd, this.#plan.alignment);
     this.#bytes.fill(0, dataEnd, end);
-    return this.#bytes.subarray(start, end);
+    return this.#bytes.subarray(0, end);
+  }
+
+  /** Forgets the chunk; what {@link close} returned is still good. */
+  clear(): void {
+    this.count = 0;
+    this.#used = 0;
+    this.#limitBytes = 0;
+    this.#limitEntries = 0;
   }
 
   get listLength(): number {
@@ -114,7 +126,23 @@ export class ChunkBuffer {
   }
 
   #headLength(count: number): number {
-    return roundUp(RECORD.size + count * CHUNK_ENTRY.size, this.#sizes.alignment);
+    return roundUp(RECORD.size + count * CHUNK_ENTRY.size, this.#plan.alignment);
+  }
+
+  /** Page bytes begin behind room for so many entries, rounded up to the block. */
+  #beginData(entries: number): void {
+    this.#dataStart = this.#headLength(entries);
+    this.#headEntries = Math.floor((this.#dataStart - RECORD.size) / CHUNK_ENTRY.size);
+  }
+
+  #moveData(entries: number): void {
+    const from = this.#dataStart;
+    this.#beginData(entries);
+    if (from !== this.#dataStart) this.#bytes.copyWithin(this.#dataStart, from, from + this.#used);
+  }
+
+  #makeHeadRoom(): void {
+    if (this.count === this.#headEntries) this.#moveData(this.count + 1);
   }
 
   #addEntry(pfn: number, length: number, checksum: number, codec: number): void {
@@ -142,7 +170,7 @@ export class ChunkBuffer {
       at,
       this.#pfnAt(entry),
       isZero ? zeroPageOffset : recordOffset + offset,
-      isZero ? this.#sizes.pageSize : view.getUint32(entry + CHUNK_ENTRY.length, true),
+      isZero ? this.#plan.pageSize : view.getUint32(entry + CHUNK_ENTRY.length, true),
       isZero ? 0 : codec,
       view.getUint32(entry + CHUNK_ENTRY.checksum, true),
     );

@@ -84,7 +84,13 @@ export class LogWriter {
       passCount: start.passes.length,
       runRecordReserve: parameters.runRecordReserve,
     });
-    this.#chunk = new ChunkBuffer({ ...parameters, alignment: this.alignment, pageSize });
+    const lends = device.lend !== undefined && device.maxTransfer >= parameters.chunkBytes;
+    this.#chunk = new ChunkBuffer({
+      ...parameters,
+      alignment: this.alignment,
+      pageSize,
+      ...(lends && { lend: () => device.lend?.() as Uint8Array }),
+    });
     this.#planned = start.passes.reduce((sum, row) => sum + row.planned, 0);
     this.#indexInterval = parameters.indexInterval;
     this.#indexes = new IndexTable(countIndexes(parameters, this.#planned, start.passes.length));
@@ -240,7 +246,7 @@ export class LogWriter {
       this.#append(record);
       this.#pending += chunk.count;
       this.#count(this.#pass, chunk.count, 0);
-      chunk.open(0, 0);
+      chunk.clear();
     }
     return this.#pending === this.#indexInterval;
   }
