@@ -35,7 +35,10 @@ export interface DumpInfo {
     readonly present: number;
     readonly stored: number;
     readonly zero: number;
+    /** Present and not stored, whatever the reason. */
     readonly excluded: number;
+    /** Of these, the ones that no filter left out: unreadable, never reached, or cut off with the end of the file. */
+    readonly holes?: number;
   };
   /** Stored pages by codec. */
   readonly compression: PageCounts['byCodec'];
@@ -63,6 +66,7 @@ export function collectInfo(vmcore: Vmcore): DumpInfo {
   const problems: string[] = [];
   const kernel = openKernel(vmcore);
   const counts = vmcore.countPages();
+  const missing = Math.max(0, counts.present - counts.stored);
   return defined({
     schema: 'diskdump.info/1',
     file: vmcore.name,
@@ -80,7 +84,8 @@ export function collectInfo(vmcore: Vmcore): DumpInfo {
       present: counts.present,
       stored: counts.stored,
       zero: counts.zero,
-      excluded: Math.max(0, counts.present - counts.stored),
+      excluded: missing,
+      ...(missing > 0 && { holes: countHoles(vmcore) }),
     },
     compression: counts.byCodec,
     dumpLevel: vmcore.header.dumpLevel,
@@ -90,6 +95,13 @@ export function collectInfo(vmcore: Vmcore): DumpInfo {
     physBase: findPhysBase(vmcore, kernel),
     problems,
   });
+}
+
+/** Goes through the page table once more, so only where something is missing. */
+function countHoles(vmcore: Vmcore): number {
+  let holes = 0;
+  for (const run of vmcore.walkPages()) if (run.presence === 'hole') holes += run.end - run.start;
+  return holes;
 }
 
 interface Identity {

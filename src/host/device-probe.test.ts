@@ -96,7 +96,10 @@ describe('what programs leave on a device is named', () => {
     ['swap space', { 65526: 'SWAPSPACE2' }],
     ['KDUMP dump', { 0: 'KDUMP   ' }],
     ['DISKDUMP dump', { 0: 'DISKDUMP' }],
-    ['dump device formatted for the original diskdump', { 0: 'diskdump\0\0\0\0' }],
+    [
+      'dump-device signatures without a label: a format that was cut, or the original diskdump',
+      { 0: 'diskdump\0\0\0\0' },
+    ],
     ['flattened makedumpfile dump', { 0: 'makedumpfile\0\0\0\0' }],
     ['OCFS2 file system', { 4096: 'OCFSV2' }],
     ['GFS2 file system', { 65536: [0x01, 0x16, 0x19, 0x70] }],

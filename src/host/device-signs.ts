@@ -272,7 +272,7 @@ export const SIGNS: readonly Sign[] = [
     kind: 'dump',
     magic: text('diskdump\0\0\0\0'),
     at: [0],
-    name: plain('dump device formatted for the original diskdump'),
+    name: plain('dump-device signatures without a label: a format that was cut, or the original diskdump'),
   },
 ];
 

@@ -1,6 +1,6 @@
 /** Is a dump sound: does every page that it claims to have read, and prove? */
 
-import { DumpError, FormatError } from '../../base/errors.ts';
+import { DumpError, FormatError, UnsupportedError } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import type { Vmcore } from '../../format/vmcore.ts';
 
@@ -11,8 +11,10 @@ export interface PageCheck {
   /** Known to be zero without reading. */
   readonly zero: number;
   readonly damaged: number;
+  /** Pages in a codec that is not read yet: nothing is known of them. */
+  readonly unread: number;
   readonly holes: number;
-  /** One sentence for each damaged page, the first {@link PROBLEMS_MAX} of them, and one for the holes. */
+  /** A sentence for each damaged page, the first {@link PROBLEMS_MAX} of them, one for each codec that is not read, one for the holes. */
   readonly problems: readonly string[];
 }
 
@@ -23,15 +25,15 @@ const PROBLEMS_MAX = 100;
 export function checkPages(dump: Vmcore, progress: (pfn: number) => void): PageCheck {
   const page = new Uint8Array(dump.pageSize);
   const problems: string[] = [];
-  const counts = { good: 0, zero: 0, damaged: 0, holes: 0 };
+  const counts = { good: 0, zero: 0, damaged: 0, unread: 0, holes: 0 };
+  const codecs = new Map<string, number>();
   for (const run of walkRuns(dump, problems)) {
     const length = run.end - run.start;
     if (run.presence === 'hole') counts.holes += length;
     if (run.presence === 'zero') counts.zero += length;
     if (run.presence === 'stored') {
       for (let pfn = run.start; pfn < run.end; pfn++) {
-        if (readPage(dump, pfn, page, problems)) counts.good++;
-        else counts.damaged++;
+        counts[readPage(dump, pfn, page, { problems, codecs })]++;
         if (pfn % PROGRESS_PAGES === 0) progress(pfn);
       }
     }
@@ -39,6 +41,8 @@ export function checkPages(dump: Vmcore, progress: (pfn: number) => void): PageC
   }
   const omitted = counts.damaged - problems.length;
   if (omitted > 0) problems.push(`${omitted} more pages are damaged`);
+  for (const [codec, pages] of codecs)
+    problems.push(`${pages} pages are compressed with ${codec}, which is not read yet: they were not checked`);
   if (counts.holes > 0) problems.push(`${counts.holes} pages are holes: they should be there and are not`);
   return { ...counts, problems };
 }
@@ -59,14 +63,26 @@ function* iterate(dump: Vmcore) {
   yield* dump.walkPages();
 }
 
-function readPage(dump: Vmcore, pfn: number, page: Uint8Array, problems: string[]): boolean {
+interface Found {
+  readonly problems: string[];
+  /** Pages by the codec that is missing. */
+  readonly codecs: Map<string, number>;
+}
+
+function readPage(dump: Vmcore, pfn: number, page: Uint8Array, found: Found): 'good' | 'damaged' | 'unread' {
   try {
     dump.readPage(pfn, page);
-    return true;
+    return 'good';
   } catch (error) {
-    // A codec that is missing would be missing for every page: damage alone is counted.
     if (!(error instanceof DumpError)) throw error;
-    if (problems.length < PROBLEMS_MAX) problems.push(`page ${hex(pfn)}: ${error.message}`);
-    return false;
+    if (error instanceof UnsupportedError) {
+      const codec = String(error.data.codec ?? error.message);
+      found.codecs.set(codec, (found.codecs.get(codec) ?? 0) + 1);
+      return 'unread';
+    }
+    const place = `page ${hex(pfn)}`;
+    const message = error.message.startsWith(place) ? error.message : `${place}: ${error.message}`;
+    if (found.problems.length < PROBLEMS_MAX) found.problems.push(message);
+    return 'damaged';
   }
 }

@@ -1,7 +1,8 @@
 /** `diskdump check`: what a dump device is and whether it is fit; whether a dump is sound. */
 
 import { statSync } from 'node:fs';
-import type { DumpDevice } from '../../base/device.ts';
+import { latin1 } from '../../base/cursor.ts';
+import { type DumpDevice, readDevice } from '../../base/device.ts';
 import { FormatError, UnsupportedError } from '../../base/errors.ts';
 import { ThreadedDevice } from '../../driver/threaded.ts';
 import { imageDevice } from '../../format/kdump/device-source.ts';
@@ -39,11 +40,12 @@ The answer is on stdout; the exit code is 1 where something is wrong.`,
   positionals: [{ name: 'DEVICE|DUMP', brief: 'a dump device, its image, or a dump file' }],
   run(flags, [name], io) {
     const path = name as string;
-    const isDevice = statSync(path).isBlockDevice();
+    const isDevice = statSync(path, { throwIfNoEntry: false })?.isBlockDevice() === true;
     const opened = isDevice ? openBlock(path) : openImage(path);
     try {
       if (readLabel(opened.device, nodeCrc32).identity === undefined) {
-        const answer = tryDump(path, flags.quick, io);
+        const asDevice = isDevice || beginsWithSignature(opened.device);
+        const answer = tryDump(path, asDevice, flags.quick, io);
         if (answer) return answer(io);
       }
       return checkWhole(opened.device, flags.quick, io);
@@ -52,6 +54,17 @@ The answer is on stdout; the exit code is 1 where something is wrong.`,
     }
   },
 });
+
+/** What a format that was cut leaves, on a disk or in a file: signatures, and no label. */
+function beginsWithSignature(device: DumpDevice): boolean {
+  if (device.size < SIGNED_BYTES) return false;
+  const head = new Uint8Array(SIGNED_BYTES);
+  readDevice(device, head, 0);
+  return latin1(head.subarray(0, 8)) === 'diskdump';
+}
+
+/** Of a file's image, whose block this is; the signature stands at its start. */
+const SIGNED_BYTES = 4096;
 
 interface Opened {
   readonly device: DumpDevice;
@@ -78,8 +91,12 @@ function checkWhole(device: DumpDevice, quick: boolean, io: Io): number {
   return answerWith(io, device.name, { state, ...(uuid !== undefined && { uuid }), problems }, pages);
 }
 
-/** A dump file, or a KDUMP that lies on a device without a label: how it answers, or `undefined` where there is no dump. */
-function tryDump(path: string, quick: boolean, io: Io): ((io: Io) => number) | undefined {
+/**
+ * A dump file, or a KDUMP that lies on a device without a label: how it answers, or `undefined` where there is no dump.
+ *
+ * @param asDevice a format that is known and not read is no reason to give up: something lies on a device.
+ */
+function tryDump(path: string, asDevice: boolean, quick: boolean, io: Io): ((io: Io) => number) | undefined {
   try {
     const dump = openDumpFile(path);
     try {
@@ -93,9 +110,16 @@ function tryDump(path: string, quick: boolean, io: Io): ((io: Io) => number) | u
     }
   } catch (error) {
     if (error instanceof FormatError && error.code === 'FORMAT_UNKNOWN') return undefined;
-    if (error instanceof UnsupportedError && statSync(path).isBlockDevice()) return undefined;
-    throw error;
+    if (error instanceof UnsupportedError && asDevice) return undefined;
+    throw withoutLoop(error);
   }
+}
+
+/** Errors of dumps send to `check`; here it must be another way. */
+function withoutLoop(error: unknown): unknown {
+  if (!(error instanceof FormatError) || !error.hint?.includes('diskdump check')) return error;
+  const hint = 'too little of it is left to find pages: copy it again, or save it again from its device';
+  return new FormatError(error.code, error.message, error.data, hint, error);
 }
 
 function countPages(dump: Vmcore, io: Io): PageCheck {

@@ -1,5 +1,7 @@
 /** `diskdump info`: what a dump holds. */
 
+import { existsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { formatDate } from '../../kernel/log-text.ts';
 import { collectInfo, type DumpInfo } from '../dump-info.ts';
 import { EXIT } from '../errors.ts';
@@ -28,6 +30,8 @@ A partial dump is no error.`,
       } else {
         for (const line of formatTable(formatInfo(info, dump.size))) io.print(escapeControls(line));
       }
+      if (info.state === 'partial' && hasSaveRecord(path as string))
+        io.note('info.json beside it says why this dump is partial, and in what state its device was');
       for (const problem of info.problems) io.detail(`not found: ${escapeControls(problem)}`);
       return EXIT.done;
     } finally {
@@ -35,6 +39,11 @@ A partial dump is no error.`,
     }
   },
 });
+
+/** The format has no room for the reason: `save` wrote it down beside the dump. */
+function hasSaveRecord(path: string): boolean {
+  return basename(path).startsWith('vmcore') && existsSync(join(dirname(path), 'info.json'));
+}
 
 type Row = [label: string, text: string];
 
@@ -58,7 +67,7 @@ export function formatInfo(info: DumpInfo, fileSize: number): Row[] {
     ['CPUs', formatCpus(info)],
     ['memory', formatPages(info, info.pages.present, `to pfn 0x${info.pages.maxPfn.toString(16)}`)],
     ['stored', formatPages(info, info.pages.stored, formatCodecs(info))],
-    info.pages.excluded === 0 ? undefined : ['missing', formatPages(info, info.pages.excluded, formatLevel(info))],
+    info.pages.excluded === 0 ? undefined : ['missing', formatPages(info, info.pages.excluded, formatMissing(info))],
     optional('KASLR', info.kaslrOffset === undefined ? undefined : signedHex(info.kaslrOffset)),
     optional('phys_base', info.physBase === undefined ? undefined : signedHex(BigInt(info.physBase))),
     ...formatNotes(info),
@@ -105,9 +114,14 @@ function formatCodecs(info: DumpInfo): string {
   return parts.join(', ');
 }
 
-function formatLevel(info: DumpInfo): string {
-  const filtered = info.dumpLevel !== undefined && info.dumpLevel > 1;
-  return filtered ? `excluded at dump level ${info.dumpLevel}` : '';
+/** Who left them out: a filter, or nobody. */
+function formatMissing({ pages, dumpLevel }: DumpInfo): string {
+  const holes = pages.holes ?? 0;
+  const excluded = pages.excluded - holes;
+  const level = dumpLevel === undefined ? 'excluded by a filter' : `excluded at dump level ${dumpLevel}`;
+  if (holes === 0) return level;
+  const cut = 'holes: not captured, or cut off';
+  return excluded > 0 ? `${holes} of them ${cut}, ${excluded} ${level}` : cut;
 }
 
 function formatNotes(info: DumpInfo): Row[] {

@@ -1,7 +1,7 @@
 /** `info` and `pages` over small dumps, as the operator calls them. */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -98,6 +98,53 @@ test('info on a partial dump says why, and is no error', async () => {
   assert.match(out, /^format +kdump version 6, partial, pages of 4\.00 KiB$/m);
   assert.match(out, /^ +the file ends before its last pages$/m);
   assert.match(out, /^missing +9 pages/m);
+});
+
+test('info tells pages that a filter left out from pages that are cut off', async () => {
+  const pages = [1, 2, 3, 4].map((pfn) => ({ pfn, bytes: buildPage(pfn) }));
+  const whole = buildKdump({ dumpLevel: 31, pages, alsoPresent: [8, 9] });
+  const missing = async (name: string, bytes: Uint8Array): Promise<string | undefined> =>
+    /^missing +(.*)$/m.exec((await runCli('info', place(name, bytes))).out)?.[1];
+  assert.equal(await missing('filtered', whole), '2 pages (8.00 KiB), excluded at dump level 31');
+  const cut = whole.subarray(0, whole.length - 4096);
+  assert.equal(
+    await missing('filtered-cut', cut),
+    '3 pages (12.0 KiB), 1 of them holes: not captured, or cut off, 2 excluded at dump level 31',
+  );
+  const { pages: counts } = JSON.parse((await runCli('info', '--json', place('filtered-cut', cut))).out) as DumpInfo;
+  assert.deepEqual([counts.excluded, counts.holes], [3, 1]);
+});
+
+test('info of a partial vmcore points to the record that save wrote beside it', async () => {
+  const beside = join(folder, '127.0.0.1-2026-01-01-00:00:00');
+  mkdirSync(beside);
+  const vmcore = join(beside, 'vmcore');
+  writeFileSync(vmcore, readFileSync(unpack('mini.c.d1.cut-short.kdump')));
+  assert.equal((await runCli('info', vmcore)).err, '');
+  writeFileSync(join(beside, 'info.json'), '{}');
+  assert.match((await runCli('info', vmcore)).err, /^info\.json beside it says why/);
+});
+
+test('check says once that a codec is not read, and does not send to itself', async () => {
+  const pages = [1, 2].map((pfn) => ({ pfn, bytes: new Uint8Array(99).fill(1), codec: 'lzo' as const }));
+  const { code, out } = await runCli('check', place('check-lzo', buildKdump({ pages })));
+  assert.equal(code, 1);
+  assert.match(
+    out,
+    /: complete, 0 pages read, 0 zero\n {2}2 pages are compressed with lzo, which is not read yet: .*\n$/,
+  );
+  const short = await runCli('check', place('short', buildKdump().subarray(0, 100)));
+  assert.equal(short.code, 3);
+  assert.match(short.err, /the file has 100 bytes\nhint: (?!.*diskdump check)/);
+});
+
+test('check of a file that a cut format left is that of a disk', async () => {
+  const bytes = new Uint8Array(2 ** 20);
+  bytes.set(new TextEncoder().encode('diskdump'));
+  const { code, out } = await runCli('check', place('cut-format', bytes), '--json');
+  const { state, problems } = JSON.parse(out);
+  assert.deepEqual([code, state, problems.length], [1, 'foreign', 1]);
+  assert.match(problems[0], /a format that was cut, or the original diskdump/);
 });
 
 test('info lets no control character of a dump through', async () => {
