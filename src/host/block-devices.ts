@@ -110,7 +110,7 @@ export function identifyDevice(path: string, roots: SystemRoots = SYSTEM_ROOTS):
   if (device === undefined)
     throw new UsageError(
       'NOT_A_BLOCK_DEVICE',
-      `${path} is not a block device`,
+      `${path} is ${statSync(path).isFile() ? 'a file, which serves only to try `diskdump capture --to`' : 'not a block device'}`,
       { path },
       'the capture kernel mounts nothing: name a disk or a partition',
     );

@@ -41,12 +41,14 @@ test('a command line that the kernel would cut is refused', () => {
 });
 
 test('state: loaded, both parts of the reservation, disabled, lockdown', () => {
+  assert.equal(readKexecState(root).supported, false);
   write('sys/kernel/kexec_crash_loaded', '1\n');
   write('sys/kernel/kexec_crash_size', `${0x10000000}\n`);
   write('proc/iomem', '  0f000000-0fffffff : Crash kernel\n100000000-10fffffff : Crash kernel\n');
   write('proc/sys/kernel/kexec_load_disabled', '0\n');
   write('sys/kernel/security/lockdown', 'none [integrity] confidentiality\n');
   assert.deepEqual(readKexecState(root), {
+    supported: true,
     loaded: true,
     reservedBytes: 0x11000000,
     disabled: false,

@@ -7,6 +7,8 @@ import { RefusedError, UsageError } from '../base/errors.ts';
 
 /** What the running kernel says about its capture kernel. */
 export interface KexecState {
+  /** Whether it can have one at all: built with CONFIG_KEXEC or CONFIG_KEXEC_FILE, and CONFIG_CRASH_DUMP. */
+  readonly supported: boolean;
   readonly loaded: boolean;
   /** Memory reserved by `crashkernel=`, low and high part together, in bytes; 0 = none. */
   readonly reservedBytes: number;
@@ -41,6 +43,7 @@ const CAPTURE_WORDS = ['nr_cpus=1', 'reset_devices', 'irqpoll', 'panic=5', 'root
 /** Reads the state. `root` is where /sys and /proc hang, for tests. */
 export function readKexecState(root = ''): KexecState {
   return {
+    supported: existsSync(`${root}/sys/kernel/kexec_crash_loaded`),
     loaded: readText(`${root}/sys/kernel/kexec_crash_loaded`) === '1',
     reservedBytes: reservedBytes(root),
     disabled:

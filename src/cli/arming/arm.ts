@@ -29,7 +29,13 @@ import {
 import { forecastMemory, type MemoryBudget, readKernelBytes, suggestReservation } from '../../host/memory-budget.ts';
 import type { RuntimeImage } from '../../host/runtime-image.ts';
 import { readTriggers, setTriggers, type Trigger } from '../../host/triggers.ts';
-import { checkAgainstConfig, type InspectedDevice, inspectDevices, noteArmedDigest } from './devices.ts';
+import {
+  checkAgainstConfig,
+  describeDeviceProblems,
+  type InspectedDevice,
+  inspectDevices,
+  noteArmedDigest,
+} from './devices.ts';
 import { type LogAreaParts, prepareLogArea } from './log-area.ts';
 import { findMachineProblems, machineId, machineName, modulesDirectory, type Problem } from './machine.ts';
 import { prepareRuntime, tryRuntime } from './runtime.ts';
@@ -181,10 +187,9 @@ function inspectConfigured(config: Config, file: string): InspectedDevice[] {
   return devices;
 }
 
-function deviceProblems(devices: readonly InspectedDevice[]): Problem[] {
-  const problems = devices.flatMap((device) =>
-    device.problems.map((text): Problem => ({ code: 'DEVICE', level: 'warning', text: `${device.path}: ${text}` })),
-  );
+/** What is wrong with the devices of the list, and whether one of them is a dump device. */
+export function deviceProblems(devices: readonly InspectedDevice[]): Problem[] {
+  const problems = devices.flatMap(describeDeviceProblems);
   if (devices.some(({ label }) => label !== undefined)) return problems;
   return [
     ...problems,
@@ -192,9 +197,16 @@ function deviceProblems(devices: readonly InspectedDevice[]): Problem[] {
       code: 'NO_DEVICE',
       level: 'error',
       text: 'none of the configured devices is a dump device',
-      hint: `diskdump format ${devices[0]?.path ?? 'DEVICE'}`,
+      hint: formatHint(devices),
     },
   ];
+}
+
+/** Only a disk or partition that is there is worth formatting. */
+function formatHint(devices: readonly InspectedDevice[]): string {
+  const candidate = devices.find(({ id, state }) => id !== undefined && state === 'unformatted');
+  if (candidate) return `diskdump format ${candidate.path}`;
+  return 'list a disk or a partition under `devices` (`lsblk` shows them, /dev/disk/by-id has names that stay), then `diskdump format` it';
 }
 
 interface ImagePlan {

@@ -15,15 +15,21 @@ import { parseConfig } from '../../host/config.ts';
 import type { KexecState } from '../../host/kexec.ts';
 import { forecastMemory } from '../../host/memory-budget.ts';
 import { parseStage1Config } from '../../stage1/config.ts';
-import { stage1Config } from './arm.ts';
-import { checkAgainstConfig, type InspectedDevice } from './devices.ts';
+import { deviceProblems, stage1Config } from './arm.ts';
+import { checkAgainstConfig, type InspectedDevice, inspectDevices } from './devices.ts';
 import { planParts } from './log-area.ts';
 import { findMachineProblems, findUncatchable, isVirtualMachine } from './machine.ts';
 import { formatProc, readMemoryPages } from './proc.ts';
 import { armDocument, armLines } from './render.ts';
 import { tryRuntime } from './runtime.ts';
 
-const KEXEC: KexecState = { loaded: false, reservedBytes: 192 * 2 ** 20, disabled: false, lockdown: 'none' };
+const KEXEC: KexecState = {
+  supported: true,
+  loaded: false,
+  reservedBytes: 192 * 2 ** 20,
+  disabled: false,
+  lockdown: 'none',
+};
 const VIEW = { kexec: KEXEC, isRoot: true, loadedByUs: false, otherKdump: [], replace: false };
 const codes = (view: Partial<typeof VIEW>): string[] =>
   findMachineProblems({ ...VIEW, ...view }).map(({ code }) => code);
@@ -31,13 +37,14 @@ const codes = (view: Partial<typeof VIEW>): string[] =>
 test('each obstacle is named with what removes it', () => {
   assert.deepEqual(codes({}), []);
   assert.deepEqual(codes({ kexec: { ...KEXEC, reservedBytes: 0 } }), ['NO_RESERVATION']);
+  assert.deepEqual(codes({ kexec: { ...KEXEC, supported: false, reservedBytes: 0 } }), ['NO_KEXEC']);
   assert.deepEqual(codes({ kexec: { ...KEXEC, disabled: true } }), ['KEXEC_DISABLED']);
   assert.deepEqual(codes({ kexec: { ...KEXEC, lockdown: 'integrity' } }), ['LOCKDOWN']);
   assert.deepEqual(codes({ isRoot: false }), ['NOT_ROOT']);
   const all = findMachineProblems({
     ...VIEW,
     isRoot: false,
-    kexec: { loaded: true, reservedBytes: 0, disabled: true, lockdown: 'confidentiality' },
+    kexec: { supported: true, loaded: true, reservedBytes: 0, disabled: true, lockdown: 'confidentiality' },
   });
   assert.equal(all.length, 5);
   assert.ok(all.every(({ hint }) => hint !== undefined));
@@ -56,6 +63,20 @@ test("another tool's capture kernel stands in the way, unless it is to be replac
     enabled.map(({ code, level }) => [code, level]),
     [['OTHER_KDUMP', 'warning']],
   );
+});
+
+test('a file in the list is named as one, and nobody is sent to format it', () => {
+  withFolder((folder) => {
+    const file = join(folder, 'disk.img');
+    writeFileSync(file, '');
+    const [warning, error] = deviceProblems(inspectDevices([file]));
+    assert.equal(warning?.text, `${file}: it is a file, which serves only to try \`diskdump capture --to\``);
+    assert.match(warning?.hint ?? '', /name a disk or a partition/);
+    assert.equal(error?.code, 'NO_DEVICE');
+    assert.doesNotMatch(error?.hint ?? '', /disk\.img/);
+  });
+  const unformatted: InspectedDevice = { path: '/dev/vdb', state: 'unformatted', problems: [], id: ID };
+  assert.equal(deviceProblems([unformatted]).at(-1)?.hint, 'diskdump format /dev/vdb');
 });
 
 test('what cannot be caught depends on the machine', () => {

@@ -1,6 +1,6 @@
 /** The configured dump devices as they are now: found, labelled, in which state, and whether they fit the configuration. */
 
-import { RefusedError, UsageError } from '../../base/errors.ts';
+import { DumpError, RefusedError, UsageError } from '../../base/errors.ts';
 import { formatUuid, hexBytes } from '../../base/hex.ts';
 import { BlockDevice } from '../../driver/block.ts';
 import { checkIdentity, type DeviceState, type Label, readLabel, writeLabelState } from '../../format/kdump/label.ts';
@@ -8,7 +8,7 @@ import { checkSignatures } from '../../format/kdump/signature.ts';
 import { type DeviceId, identifyDevice } from '../../host/block-devices.ts';
 import { nodeCrc32 } from '../../host/codecs.ts';
 import type { Config } from '../../host/config.ts';
-import { machineId } from './machine.ts';
+import { machineId, type Problem } from './machine.ts';
 
 /** One line of the configuration's list. */
 export interface InspectedDevice {
@@ -19,6 +19,8 @@ export interface InspectedDevice {
   readonly state: 'unreadable' | 'unformatted' | 'foreign' | 'ready' | 'in-use' | 'partial' | 'complete' | 'saved';
   /** What keeps stage 1 from using it now. */
   readonly problems: readonly string[];
+  /** What ends them, where that is one thing. */
+  readonly hint?: string;
   readonly id?: DeviceId;
   readonly label?: Label;
 }
@@ -37,9 +39,22 @@ export function inspectDevices(paths: readonly string[]): InspectedDevice[] {
     try {
       return inspectDevice(path);
     } catch (error) {
-      return { path, state: 'unreadable', problems: [error instanceof Error ? error.message : String(error)] };
+      const message = error instanceof Error ? error.message : String(error);
+      const hint = error instanceof DumpError ? error.hint : undefined;
+      const text = message.startsWith(`${path} is `) ? message.replace(path, 'it') : message;
+      return { path, state: 'unreadable', problems: [text], ...(hint !== undefined && { hint }) };
     }
   });
+}
+
+/** The problems of a device as `arm` and `status` list them: the hint once, behind the last. */
+export function describeDeviceProblems({ path, problems, hint }: InspectedDevice): Problem[] {
+  return problems.map((text, n) => ({
+    code: 'DEVICE',
+    level: 'warning',
+    text: `${path}: ${text}`,
+    ...(hint !== undefined && n === problems.length - 1 && { hint }),
+  }));
 }
 
 /**
@@ -88,7 +103,7 @@ function inspectDevice(path: string): InspectedDevice {
     const { label, problems } = readLabel(device, nodeCrc32);
     if (!label) {
       const text = 'it has no label: stage 1 will pass it over';
-      return { path, id, state: 'unformatted', problems: [text] };
+      return { path, id, state: 'unformatted', problems: [text], hint: `diskdump format ${path}` };
     }
     const uuid = formatUuid(label.identity.uuid);
     const foreign = checkIdentity(label, device) ?? machineProblem(label);

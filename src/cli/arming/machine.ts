@@ -38,7 +38,9 @@ export function findMachineProblems(view: MachineView): Problem[] {
       hint: 'sudo diskdump arm',
     });
   }
-  if (kexec.reservedBytes === 0) {
+  if (!kexec.supported) {
+    problems.push(NO_KEXEC);
+  } else if (kexec.reservedBytes === 0) {
     problems.push({
       code: 'NO_RESERVATION',
       level: 'error',
@@ -74,6 +76,13 @@ export function findMachineProblems(view: MachineView): Problem[] {
   }
   return problems;
 }
+
+const NO_KEXEC: Problem = {
+  code: 'NO_KEXEC',
+  level: 'error',
+  text: 'this kernel cannot start another one at a panic: it was built without kexec or without crash dumps (there is no /sys/kernel/kexec_crash_loaded)',
+  hint: "boot the distribution's own kernel, or one with CONFIG_KEXEC_FILE and CONFIG_CRASH_DUMP; a container or a small virtual machine has the kernel of its host",
+};
 
 const RESERVATION_HINT =
   'add crashkernel=192M to GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then update-grub and reboot';

@@ -7,7 +7,7 @@ import { loadConfig } from '../../host/config.ts';
 import { findOtherKdump, type KexecState, readKexecState } from '../../host/kexec.ts';
 import { missedCrashes, readTriggers, type Trigger } from '../../host/triggers.ts';
 import { configDigest } from './arm.ts';
-import { type InspectedDevice, inspectDevices } from './devices.ts';
+import { describeDeviceProblems, type InspectedDevice, inspectDevices } from './devices.ts';
 import { findMachineProblems, findUncatchable, isVirtualMachine, type Problem } from './machine.ts';
 
 /** Everything that `status` shows. */
@@ -48,9 +48,11 @@ export async function readStatus(options: { readonly config?: string }): Promise
   const devices = inspectDevices(config.devices);
   const triggers = readTriggers();
   const lastDump = findLastDump(config.save.directory);
+  const view = { kexec, isRoot: true, loadedByUs: armed, otherKdump: findOtherKdump(), replace: false };
+  const machineProblems = findMachineProblems(view);
   const problems: Problem[] = [
-    ...findMachineProblems({ kexec, isRoot: true, loadedByUs: armed, otherKdump: findOtherKdump(), replace: false }),
-    ...(armed ? [] : [NOT_ARMED]),
+    ...machineProblems,
+    ...(armed ? [] : [notArmed(machineProblems)]),
     ...(armed ? findStaleness(state, machine, configDigest(path)).map(staleProblem) : []),
     ...(isRoot ? [] : [NOT_ROOT]),
     ...deviceProblems(devices),
@@ -70,12 +72,16 @@ export async function readStatus(options: { readonly config?: string }): Promise
   };
 }
 
-const NOT_ARMED: Problem = {
-  code: 'NOT_ARMED',
-  level: 'error',
-  text: 'this machine is not armed: a panic leaves no dump',
-  hint: 'diskdump arm',
-};
+/** Arming is no advice while something stands in its way. */
+function notArmed(others: readonly Problem[]): Problem {
+  const blocked = others.some(({ level }) => level === 'error');
+  return {
+    code: 'NOT_ARMED',
+    level: 'error',
+    text: 'this machine is not armed: a panic leaves no dump',
+    hint: blocked ? 'first remove the errors above, then `diskdump arm`' : 'diskdump arm',
+  };
+}
 
 const NOT_ROOT: Problem = {
   code: 'NOT_ROOT',
@@ -97,9 +103,7 @@ function staleProblem({ what, text }: { readonly what: string; readonly text: st
 }
 
 function deviceProblems(devices: readonly InspectedDevice[]): Problem[] {
-  return devices.flatMap(({ path, problems }) =>
-    problems.map((text): Problem => ({ code: 'DEVICE', level: 'warning', text: `${path}: ${text}` })),
-  );
+  return devices.flatMap(describeDeviceProblems);
 }
 
 const CRASH_DIRECTORY = /^127\.0\.0\.1-\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d/;
