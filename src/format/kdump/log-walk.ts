@@ -1,9 +1,11 @@
 /** The walk over the records behind a known good one, in order; the state machine of recovery. */
 
-import { roundDown, roundUp } from '../../base/cursor.ts';
+import { roundUp } from '../../base/cursor.ts';
 import { FormatError } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import { codecTable } from '../../codec/codec.ts';
+import { PAGE_DESC } from './layout.ts';
+import { findGenerationBehind, type LogGap } from './log-gap.ts';
 import { IndexRefs } from './log-generation.ts';
 import {
   checksumOf,
@@ -11,18 +13,15 @@ import {
   type FoundStart,
   proveGeneration,
   type RecordReader,
-  readAround,
   readGeneration,
 } from './log-io.ts';
 import { collectIndexes, findFarRecord } from './log-jump.ts';
-import { CODEC_ZERO, GENERATION_LISTS_MAX, GEOMETRY, LOG_LIMITS, RECORD } from './log-layout.ts';
+import { CODEC_ZERO, GEOMETRY, LOG_LIMITS, RECORD } from './log-layout.ts';
 import { LooseEntries } from './log-loose.ts';
 import type { LogDamage, LogState, PassProgress, RecoverOptions } from './log-reader.ts';
-import { ChunkEntries, decodeRecordHeader, type RecordHeader } from './log-records.ts';
+import { ChunkEntries, type RecordHeader } from './log-records.ts';
 import { restorePage } from './page-proof.ts';
 
-/** Behind an unreadable header of a chunk or an index, the next record begins within this. */
-const SCAN_NEAR_BYTES = 16 * 2 ** 20;
 /** Stretches of damage that are listed. */
 const DAMAGE_MAX = 256;
 /** Records between two calls of `served`. */
@@ -111,10 +110,10 @@ export class LogWalk {
     for (;;) {
       this.#takeRecords();
       if (this.generation?.header.last || this.#stop) return;
-      const gap = this.#end;
-      const generation = this.#findGenerationBehind(gap);
+      const gap = this.#gap();
+      const generation = findGenerationBehind(this.#reader, gap, () => this.#serve());
       if (!generation) return;
-      this.#addDamage(gap, generation.header.offset, this.#endReason ?? 'unreadable records');
+      this.#addDamage(gap.offset, generation.header.offset, this.#endReason ?? 'unreadable records');
       this.beginAt(generation, 'walk');
       if (generation.header.last) return;
     }
@@ -340,68 +339,18 @@ export class LogWalk {
     return this.#passes[pass] as MutableProgress;
   }
 
-  /** Walks on over unreadable headers, and gives the first generation behind the gap that is whole. */
-  #findGenerationBehind(gap: number): FoundGeneration | undefined {
-    let sequence = this.#last?.sequence ?? 0;
-    let at = gap;
-    for (;;) {
-      this.#serve();
-      const header = this.#nextHeader(at, sequence);
-      if (!header) return undefined;
-      sequence = header.sequence;
-      at = header.offset + header.length;
-      if (header.kind !== 'generation') continue;
-      const generation = readGeneration(this.#reader, header);
-      if (typeof generation === 'string') continue;
-      if (proveGeneration(this.#reader, generation) === undefined) return generation;
-    }
-  }
-
-  /** The record at `at`, or at the next boundary with U, its own offset and a higher sequence, where one can be. */
-  #nextHeader(at: number, sequence: number): RecordHeader | undefined {
-    const probe = this.#reader.probe(at);
-    if (probe.found === 'foreign') return undefined;
-    if (probe.found === 'record' && probe.header.sequence > sequence) return probe.header;
-    const near = this.#scan(at, at + SCAN_NEAR_BYTES, sequence);
-    if (near !== undefined) return near === 'foreign' ? undefined : near;
-    const jump = this.#generationSpan(at);
-    const far = this.#scan(Math.max(jump.start, at + SCAN_NEAR_BYTES), jump.end, sequence);
-    return far === 'foreign' ? undefined : far;
-  }
-
-  /**
-   * Where the record behind a generation at `at` begins, if one lies there whose header can't be read: it holds every page
-   * stored so far, so its length is known but for its lists.
-   */
-  #generationSpan(at: number): { start: number; end: number } {
+  /** The place where the walk stands; a generation there would hold bitmaps and a descriptor for every page so far. */
+  #gap(): LogGap {
     const record = this.generation?.record;
     const maxMapnr = this.#start?.record.maxMapnr ?? (record ? record.bitmapBytes * 8 : 0);
     const bitmap = roundUp(Math.ceil(maxMapnr / 8), this.#alignment);
     const stored = this.#passes.reduce((sum, pass) => sum + pass.stored, 0);
-    const body = 2 * bitmap + 24 * stored;
-    const slack = 24 * LOG_LIMITS.chunkEntries * 64;
     return {
-      start: roundDown(at + body, this.#alignment),
-      end: at + body + GENERATION_LISTS_MAX + slack,
+      offset: this.#end,
+      sequence: this.#last?.sequence ?? 0,
+      bodyBytes: 2 * bitmap + PAGE_DESC.size * stored,
+      alignment: this.#alignment,
     };
-  }
-
-  #scan(start: number, end: number, sequence: number): RecordHeader | 'foreign' | undefined {
-    const { source, crc, dataEnd } = this.#reader.scope;
-    const { window } = this.#reader;
-    const step = GEOMETRY.recordAlignMin;
-    for (let at = start; at < Math.min(end, dataEnd); at += window.length) {
-      const part = window.subarray(0, Math.min(window.length, dataEnd - at));
-      readAround(source, part, at);
-      for (let i = 0; i + RECORD.size <= part.length; i += step) {
-        const header = decodeRecordHeader(part.subarray(i, i + RECORD.size), at + i, crc);
-        if (!header) continue;
-        if (!this.#reader.isOurs(header)) return 'foreign';
-        if (header.sequence > sequence && header.offset + header.length <= dataEnd) return header;
-      }
-      this.#serve();
-    }
-    return undefined;
   }
 
   #addDamage(start: number, end: number, what: string): void {

@@ -26,6 +26,7 @@ import { type GenerationSize, LogRoom } from './log-room.ts';
 import { type BodyChecksums, BodyWriter, IndexTable } from './log-writer-body.ts';
 import { ChunkBuffer } from './log-writer-chunk.ts';
 import { KdumpFront } from './log-writer-front.ts';
+import { IndexBuffer } from './log-writer-index.ts';
 
 /**
  * Appends one dump to one device.
@@ -52,15 +53,10 @@ export class LogWriter {
   readonly #chunk: ChunkBuffer;
   readonly #body: BodyWriter;
   readonly #indexes: IndexTable;
-  readonly #indexInterval: number;
-  /** Head and entries of the index record that is growing. */
-  readonly #index: Uint8Array;
-  readonly #indexView: DataView;
+  /** The index record that is growing. */
+  readonly #index: IndexBuffer;
   readonly #front: KdumpFront;
   readonly #planned: number;
-  /** Entries in `#index`, all of pass `#indexPass`. */
-  #pending = 0;
-  #indexPass = 0;
   #pass = 0;
   #end: number = GEOMETRY.logStart;
   #sequence = 0;
@@ -92,10 +88,9 @@ export class LogWriter {
       ...(lends && { lend: () => device.lend?.() as Uint8Array }),
     });
     this.#planned = start.passes.reduce((sum, row) => sum + row.planned, 0);
-    this.#indexInterval = parameters.indexInterval;
     this.#indexes = new IndexTable(countIndexes(parameters, this.#planned, start.passes.length));
-    this.#index = new Uint8Array(this.#room.index(this.#indexInterval));
-    this.#indexView = new DataView(this.#index.buffer);
+    const { indexInterval } = parameters;
+    this.#index = new IndexBuffer(indexInterval, this.#room.index(indexInterval), this.alignment);
     this.#front = new KdumpFront(device, pageSize, start);
     this.#body = new BodyWriter({
       device,
@@ -150,14 +145,9 @@ export class LogWriter {
   restorePages(entries: IndexEntries, passOf: (entry: number) => number): void {
     for (let i = 0; i < entries.count; i++) {
       const pass = passOf(i);
-      if (this.#pending === this.#indexInterval || (this.#pending > 0 && this.#indexPass !== pass)) this.closeIndex();
-      this.#indexPass = pass;
-      const from = i * INDEX_ENTRY.size;
-      this.#index.set(
-        entries.bytes.subarray(from, from + INDEX_ENTRY.size),
-        RECORD.size + this.#pending * INDEX_ENTRY.size,
-      );
-      this.#pending++;
+      if (this.#index.isFull || this.#index.pass !== pass) this.closeIndex();
+      this.#index.pass = pass;
+      this.#index.put(entries.bytes.subarray(i * INDEX_ENTRY.size, (i + 1) * INDEX_ENTRY.size));
       this.#count(pass, 1, entries.fileOffset(i) === this.#zeroPageOffset ? 1 : 0);
     }
   }
@@ -174,9 +164,9 @@ export class LogWriter {
   }
 
   openPass(pass: number): void {
-    if (this.#pending > 0 && this.#indexPass !== pass) this.closeIndex();
+    if (this.#index.pass !== pass) this.closeIndex();
     this.#pass = pass;
-    this.#indexPass = pass;
+    this.#index.pass = pass;
     this.#passAt(pass).state = 'begun';
   }
 
@@ -194,8 +184,8 @@ export class LogWriter {
   openChunk(pages: number): boolean {
     const { chunkBytes, chunkEntries } = this.#options.parameters;
     // Only a resumed log begins with as much as an index record holds.
-    if (this.#pending === this.#indexInterval) this.closeIndex();
-    const entries = Math.min(pages, chunkEntries, this.#indexInterval - this.#pending);
+    if (this.#index.isFull) this.closeIndex();
+    const entries = Math.min(pages, chunkEntries, this.#index.room);
     const room = roundDown(this.#options.dataEnd - this.#end - this.#closingBytes(entries), this.alignment);
     if (room < roundUp(RECORD.size + this.#options.pageSize, this.alignment) + this.alignment) return false;
     this.#chunk.open(Math.min(room, chunkBytes), entries);
@@ -231,8 +221,7 @@ export class LogWriter {
   closeChunk(): boolean {
     const chunk = this.#chunk;
     if (chunk.count > 0) {
-      const at = RECORD.size + this.#pending * INDEX_ENTRY.size;
-      const record = chunk.close(this.#end, this.#zeroPageOffset, this.#indexView, at);
+      const record = chunk.close(this.#end, this.#zeroPageOffset, this.#index.view, this.#index.end);
       const header = {
         ...this.#header('chunk', record.length),
         pass: this.#pass,
@@ -244,43 +233,34 @@ export class LogWriter {
       };
       encodeRecordHeader(header, record, this.#options.crc);
       this.#append(record);
-      this.#pending += chunk.count;
+      this.#index.take(chunk.count);
       this.#count(this.#pass, chunk.count, 0);
       chunk.clear();
     }
-    return this.#pending === this.#indexInterval;
+    return this.#index.isFull;
   }
 
   /** Writes the pending descriptors as an index record, unless there are none. */
   closeIndex(): void {
-    if (this.#pending === 0) return;
+    if (this.#index.count === 0) return;
     const { crc } = this.#options;
-    const listEnd = RECORD.size + this.#pending * INDEX_ENTRY.size;
-    const record = this.#index.subarray(0, roundUp(listEnd, this.alignment));
-    record.fill(0, listEnd);
-    const ref = {
-      offset: this.#end,
-      firstPfn: this.#pendingPfn(0),
-      lastPfn: this.#pendingPfn(this.#pending - 1),
-      count: this.#pending,
-      pass: this.#indexPass,
-      checksum: crc(record.subarray(RECORD.size, listEnd)),
-    };
+    const { pass } = this.#index;
+    const { record, listLength, count, firstPfn, lastPfn, checksum } = this.#index.close(crc);
+    const offset = this.#end;
     const header: RecordHeader = {
       ...this.#header('index', record.length),
-      pass: this.#indexPass,
-      listLength: listEnd - RECORD.size,
-      entryCount: this.#pending,
-      firstPfn: ref.firstPfn,
-      lastPfn: ref.lastPfn,
-      listChecksum: ref.checksum,
+      pass,
+      listLength,
+      entryCount: count,
+      firstPfn,
+      lastPfn,
+      listChecksum: checksum,
     };
     encodeRecordHeader(header, record, crc);
     this.#append(record);
-    this.#previousIndex = ref.offset;
-    this.#indexes.add(ref);
-    this.#passAt(this.#indexPass).indexes++;
-    this.#pending = 0;
+    this.#previousIndex = offset;
+    this.#indexes.add({ offset, firstPfn, lastPfn, count, pass, checksum });
+    this.#passAt(pass).indexes++;
   }
 
   /** Is there anything that the newest generation does not show? */
@@ -373,7 +353,7 @@ export class LogWriter {
 
   /** Bytes of the closing index record and generation when `more` pages have come. */
   #closingBytes(more: number): number {
-    return this.#room.closing(this.#pending + more, { ...this.#size, stored: this.stored + more });
+    return this.#room.closing(this.#index.count + more, { ...this.#size, stored: this.stored + more });
   }
 
   get #size(): GenerationSize {
@@ -388,11 +368,6 @@ export class LogWriter {
     this.#passAt(pass).stored += pages;
     this.stored += pages;
     this.zeros += zeros;
-  }
-
-  #pendingPfn(entry: number): number {
-    const at = RECORD.size + entry * INDEX_ENTRY.size + INDEX_ENTRY.pfn;
-    return this.#indexView.getUint32(at + 4, true) * 2 ** 32 + this.#indexView.getUint32(at, true);
   }
 
   #place() {
