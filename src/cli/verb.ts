@@ -47,6 +47,8 @@ export interface Positional {
   readonly brief: string;
   /** Default: exactly one. `some` = one or more, `many` = any number. */
   readonly count?: 'optional' | 'some' | 'many';
+  /** The words it may be, for completion; absent: a path. */
+  readonly words?: readonly string[];
 }
 
 export interface Example {

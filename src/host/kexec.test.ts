@@ -63,6 +63,7 @@ test('state: loaded, both parts of the reservation, disabled, lockdown', () => {
 
 test('a kernel without kexec has nothing', () => {
   assert.deepEqual(readKexecState(join(root, 'absent')), {
+    supported: false,
     loaded: false,
     reservedBytes: 0,
     disabled: false,

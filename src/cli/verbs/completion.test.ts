@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { scratchFolder } from '../../../test/driver/scratch.ts';
 import { runCli } from '../../../test/support/terminal.ts';
 import { VERBS } from '../app.ts';
 
@@ -19,6 +22,31 @@ test('bash completes verbs and flags', async () => {
   assert.deepEqual(complete(out, 'diskdump', '').sort(), Object.keys(VERBS).sort());
   assert.deepEqual(complete(out, 'diskdump', 'ver'), ['version']);
   assert.deepEqual(complete(out, 'diskdump', 'version', '--j'), ['--json']);
+});
+
+test('bash completes words where there are some, and leaves paths to readline, which quotes them', async () => {
+  const { out } = await runCli('completion', 'bash');
+  assert.deepEqual(complete(out, 'diskdump', 'completion', ''), ['bash', 'zsh', 'fish']);
+  assert.deepEqual(complete(out, 'diskdump', 'completion', 'f'), ['fish']);
+  assert.deepEqual(complete(out, 'diskdump', 'capture', 'x', '--compress', 'zs'), ['zstd']);
+  assert.deepEqual(complete(out, 'diskdump', 'info', ''), []);
+  assert.match(out, /^complete -o default -F _diskdump diskdump$/m);
+});
+
+test('bash offers a file whose name has spaces as one word', async () => {
+  const folder = scratchFolder();
+  writeFileSync(join(folder, 'my saved vmcore'), '');
+  writeFileSync(join(folder, 'completion'), (await runCli('completion', 'bash')).out);
+  // A terminal of its own: completion is readline's, which a script does not have.
+  const typed = ['. ./completion', 'diskdump() { printf "got=<%s>\\n" "$2"; }', 'diskdump info my\t', 'exit'];
+  const { stdout } = spawnSync('script', ['-qec', 'bash --norc -i', '/dev/null'], {
+    encoding: 'utf8',
+    cwd: folder,
+    input: `${typed.join('\n')}\n`,
+    env: { ...process.env, TERM: 'dumb', INPUTRC: '/dev/null' },
+    timeout: 20_000,
+  });
+  assert.match(stdout, /^got=<my saved vmcore>\r?$/m);
 });
 
 test('zsh and fish scripts name every verb', async () => {

@@ -4,17 +4,18 @@ import { UsageError } from '../../base/errors.ts';
 import { COMMON_FLAGS, VERBS, type VerbEntries } from '../app.ts';
 import { EXIT } from '../errors.ts';
 import { kebab } from '../help.ts';
-import { defineVerb, type FlagTable } from '../verb.ts';
+import { defineVerb, type Flag, type FlagTable, type Positional } from '../verb.ts';
 
 export const verb = defineVerb({
   name: 'completion',
   text: 'Prints a script that completes verbs, flags and file names. It is generated from the table of verbs.',
   examples: [
     { command: 'completion bash > /etc/bash_completion.d/diskdump', brief: 'for every user of bash' },
+    { command: 'completion zsh > /usr/local/share/zsh/site-functions/_diskdump', brief: 'for every user of zsh' },
     { command: 'completion fish > ~/.config/fish/completions/diskdump.fish', brief: 'for one user of fish' },
   ],
   flags: {},
-  positionals: [{ name: 'SHELL', brief: 'bash, zsh or fish' }],
+  positionals: [{ name: 'SHELL', brief: 'bash, zsh or fish', words: ['bash', 'zsh', 'fish'] }],
   async run(_flags, [shell], io) {
     const make = SHELLS[shell!];
     if (make === undefined) {
@@ -29,7 +30,16 @@ export const verb = defineVerb({
 export interface VerbWords {
   readonly name: string;
   readonly brief: string;
-  readonly flags: readonly { readonly name: string; readonly brief: string; readonly words: readonly string[] }[];
+  readonly flags: readonly FlagWords[];
+  /** What stands after it besides flags: nothing, one of some words, or paths. */
+  readonly takes: 'nothing' | 'paths' | readonly string[];
+}
+
+/** A flag: what may follow it is nothing, one of some words, a path, or something else. */
+export interface FlagWords {
+  readonly name: string;
+  readonly brief: string;
+  readonly value: 'none' | 'path' | 'other' | readonly string[];
 }
 
 /** Loads every verb for its flags. */
@@ -37,21 +47,33 @@ export async function readWords(entries: VerbEntries): Promise<VerbWords[]> {
   const words: VerbWords[] = [];
   for (const [name, entry] of Object.entries(entries)) {
     const { verb: loaded } = await entry.load();
-    words.push({ name, brief: entry.brief, flags: flagWords({ ...loaded.flags, ...COMMON_FLAGS }) });
+    const flags = flagWords({ ...loaded.flags, ...COMMON_FLAGS });
+    words.push({ name, brief: entry.brief, flags, takes: positionalWords(loaded.positionals) });
   }
   return words;
 }
 
-function flagWords(flags: FlagTable): VerbWords['flags'] {
-  const help = { name: '--help', brief: 'help with examples', words: [] };
+function positionalWords([first]: readonly Positional[]): VerbWords['takes'] {
+  return first === undefined ? 'nothing' : (first.words ?? 'paths');
+}
+
+function flagWords(flags: FlagTable): FlagWords[] {
   return [
-    ...Object.entries(flags).map(([name, { brief, values }]) => ({
+    ...Object.entries(flags).map(([name, flag]) => ({
       name: `--${kebab(name)}`,
-      brief,
-      words: values ?? [],
+      brief: flag.brief,
+      value: flagValue(flag),
     })),
-    help,
+    { name: '--help', brief: 'help with examples', value: 'none' },
   ];
+}
+
+/** Placeholders of flags whose value is a path. */
+const PATHS = ['FILE', 'DIRECTORY', 'DIR', 'DEVICE'];
+
+function flagValue({ kind, values, placeholder = '' }: Flag): FlagWords['value'] {
+  if (kind === 'switch') return 'none';
+  return values ?? (PATHS.includes(placeholder) ? 'path' : 'other');
 }
 
 const SHELLS: Readonly<Record<string, (verbs: readonly VerbWords[]) => string[]>> = {
@@ -60,38 +82,32 @@ const SHELLS: Readonly<Record<string, (verbs: readonly VerbWords[]) => string[]>
   fish: formatFish,
 };
 
+/** Where the script offers nothing, bash completes paths itself (`-o default`) and knows how to quote them. */
 function formatBash(verbs: readonly VerbWords[]): string[] {
+  const offer = (words: readonly string[]): string =>
+    `mapfile -t COMPREPLY < <(compgen -W ${quote(words.join(' '))} -- "$word")`;
   return [
     '# bash completion for diskdump',
     '_diskdump() {',
     `  local word=\${COMP_WORDS[COMP_CWORD]} verb=\${COMP_WORDS[1]} before=\${COMP_WORDS[COMP_CWORD-1]}`,
+    '  COMPREPLY=()',
     '  if [ "$COMP_CWORD" -eq 1 ]; then',
-    `    COMPREPLY=($(compgen -W ${quote(verbs.map(({ name }) => name).join(' '))} -- "$word"))`,
+    `    ${offer(verbs.map(({ name }) => name))}`,
     '    return',
     '  fi',
     '  case "$verb $before" in',
     ...verbs.flatMap(({ name, flags }) =>
-      flags
-        .filter(({ words }) => words.length > 0)
-        .map(
-          ({ name: flag, words }) =>
-            `    "${name} ${flag}") COMPREPLY=($(compgen -W ${quote(words.join(' '))} -- "$word")); return ;;`,
-        ),
+      flags.flatMap(({ name: flag, value }) =>
+        typeof value === 'string' ? [] : [`    "${name} ${flag}") ${offer(value)}; return ;;`],
+      ),
     ),
     '  esac',
-    '  case "$word" in',
-    '    -*)',
-    '      case "$verb" in',
-    ...verbs.map(
-      ({ name, flags }) =>
-        `        ${name}) COMPREPLY=($(compgen -W ${quote(flags.map((flag) => flag.name).join(' '))} -- "$word")) ;;`,
-    ),
-    '      esac',
-    '      ;;',
-    '    *) COMPREPLY=($(compgen -f -- "$word")) ;;',
+    '  case "$verb $word" in',
+    ...verbs.map(({ name, flags }) => `    "${name} -"*) ${offer(flags.map((flag) => flag.name))} ;;`),
+    ...verbs.flatMap(({ name, takes }) => (typeof takes === 'string' ? [] : [`    "${name} "*) ${offer(takes)} ;;`])),
     '  esac',
     '}',
-    'complete -o filenames -F _diskdump diskdump',
+    'complete -o default -F _diskdump diskdump',
   ];
 }
 
@@ -106,12 +122,13 @@ function formatZsh(verbs: readonly VerbWords[]): string[] {
     '    return',
     '  fi',
     '  case "$words[2]" in',
-    ...verbs.map(({ name, flags }) => {
-      const specs = flags.map(({ name: flag, brief, words }) => {
-        const values = words.length === 0 ? '' : `:value:(${words.join(' ')})`;
-        return quote(`${flag}[${zshText(brief).replace(/[[\]]/g, '')}]${values}`);
-      });
-      return `    ${name}) shift words; (( CURRENT-- )); _arguments ${specs.join(' ')} '*:file:_files' ;;`;
+    ...verbs.map(({ name, flags, takes }) => {
+      const specs = flags.map(({ name: flag, brief, value }) =>
+        quote(`${flag}[${zshText(brief).replace(/[[\]]/g, '')}]${zshValue(value)}`),
+      );
+      const rest =
+        takes === 'nothing' ? [] : [takes === 'paths' ? "'*:file:_files'" : quote(`1:word:(${takes.join(' ')})`)];
+      return `    ${name}) shift words; (( CURRENT-- )); _arguments ${[...specs, ...rest].join(' ')} ;;`;
     }),
     '  esac',
     '}',
@@ -119,18 +136,26 @@ function formatZsh(verbs: readonly VerbWords[]): string[] {
   ];
 }
 
+function zshValue(value: FlagWords['value']): string {
+  if (typeof value !== 'string') return `:value:(${value.join(' ')})`;
+  return { none: '', path: ':file:_files', other: ':value: ' }[value];
+}
+
 function formatFish(verbs: readonly VerbWords[]): string[] {
   const lines = ['# fish completion for diskdump'];
-  for (const { name, brief, flags } of verbs) {
+  for (const { name, brief, flags, takes } of verbs) {
+    const after = `complete -c diskdump -n '__fish_seen_subcommand_from ${name}'`;
     lines.push(`complete -c diskdump -n __fish_use_subcommand -f -a ${name} -d ${quote(brief)}`);
-    for (const { name: flag, brief: text, words } of flags) {
-      const values = words.length === 0 ? '' : ` -x -a ${quote(words.join(' '))}`;
-      lines.push(
-        `complete -c diskdump -n '__fish_seen_subcommand_from ${name}' -l ${flag.slice(2)} -d ${quote(text)}${values}`,
-      );
-    }
+    if (takes !== 'paths') lines.push(`${after} -f${takes === 'nothing' ? '' : ` -a ${quote(takes.join(' '))}`}`);
+    for (const { name: flag, brief: text, value } of flags)
+      lines.push(`${after} -l ${flag.slice(2)} -d ${quote(text)}${fishValue(value)}`);
   }
   return lines;
+}
+
+function fishValue(value: FlagWords['value']): string {
+  if (typeof value !== 'string') return ` -x -a ${quote(value.join(' '))}`;
+  return { none: '', path: ' -r -F', other: ' -x' }[value];
 }
 
 function zshText(brief: string): string {
