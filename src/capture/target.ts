@@ -7,7 +7,7 @@ import type { KernelBinaries } from '../codec/page-kernels.ts';
 import { type Label, labelGeometry, writeLabelState } from '../format/kdump/label.ts';
 import { DUMP_LEVEL_ZERO } from '../format/kdump/layout.ts';
 import type { WriterParameters } from '../format/kdump/log-parameters.ts';
-import type { StartRecord } from '../format/kdump/log-records.ts';
+import type { StartRecord } from '../format/kdump/log-start.ts';
 import { LogWriter } from '../format/kdump/log-writer.ts';
 import { findNote, prstatusNotes, VMCOREINFO_OWNER, walkNotes } from '../format/notes.ts';
 import type { Utsname } from '../format/vmcore.ts';

@@ -6,7 +6,7 @@ import { openDeviceDump } from '../../src/format/kdump/device-vmcore.ts';
 import { encodeLabelCopy, type Label, readLabel } from '../../src/format/kdump/label.ts';
 import { encodeGenerationHead } from '../../src/format/kdump/log-generation.ts';
 import { recoverLog, scopeOfLabel } from '../../src/format/kdump/log-reader.ts';
-import { encodeStartRecord } from '../../src/format/kdump/log-records.ts';
+import { encodeStartRecord } from '../../src/format/kdump/log-start.ts';
 import { planSignatureBlocks } from '../../src/format/kdump/signature.ts';
 import { nodeCodecs } from '../../src/host/codecs.ts';
 import { memoryDevice } from '../support/device-builder.ts';

@@ -2,10 +2,10 @@
 
 import type { Crc32 } from '../../base/crc32.ts';
 import { type ByteSource, readExactlyInto } from '../../base/source.ts';
+import type { IndexEntries } from './log-entries.ts';
 import { INDEX_ENTRY, PAGE_PROOF, RECORD } from './log-layout.ts';
 import { EntryMerge, indexRun, looseRun } from './log-merge.ts';
 import type { LogState } from './log-reader.ts';
-import type { IndexEntries } from './log-records.ts';
 
 /** Entries of a block of the cache: 4 KiB. */
 const BLOCK_ENTRIES = 128;

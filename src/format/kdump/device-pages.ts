@@ -28,7 +28,7 @@ import { encodeKdumpHeader, encodeSubHeader, KDUMP_VERSION } from './layout.ts';
 import { GEOMETRY } from './log-layout.ts';
 import type { EntryMerge } from './log-merge.ts';
 import type { LogState } from './log-reader.ts';
-import type { StartRecord } from './log-records.ts';
+import type { StartRecord } from './log-start.ts';
 import { type PageProver, restorePage } from './page-proof.ts';
 import { openKdump } from './reader.ts';
 import type { RunRecord } from './run-record.ts';

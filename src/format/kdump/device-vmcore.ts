@@ -12,7 +12,7 @@ import { deviceSource, imageDevice } from './device-source.ts';
 import { type Label, readBlocks, readLabel } from './label.ts';
 import { GEOMETRY, LABEL_IDENTITY } from './log-layout.ts';
 import { describeEnd, holdsDump, type LogState, recoverLog } from './log-reader.ts';
-import type { StartRecord } from './log-records.ts';
+import type { StartRecord } from './log-start.ts';
 import { decodeRunRecord, type RunRecord } from './run-record.ts';
 import { describeContents } from './signature.ts';
 

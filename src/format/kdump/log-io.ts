@@ -9,7 +9,8 @@ import { sameBytes } from './label.ts';
 import { KDUMP_HEADER, KDUMP_SIGNATURE, PAGE_DESC } from './layout.ts';
 import { decodeGenerationLists, type GenerationRecord } from './log-generation.ts';
 import { GENERATION_LISTS_MAX, GEOMETRY, LOG_LIMITS, RECORD } from './log-layout.ts';
-import { decodeRecordHeader, decodeStartLists, type RecordHeader, type StartRecord } from './log-records.ts';
+import { decodeRecordHeader, type RecordHeader } from './log-records.ts';
+import { decodeStartLists, type StartRecord } from './log-start.ts';
 
 /** Which records are ours, and up to where. */
 export interface LogScope {

@@ -1,7 +1,7 @@
 /** Pages of chunks that no index covers yet: a bounded table of index entries, with the chunks they came from. */
 
+import { type ChunkEntries, IndexEntries, putIndexEntry } from './log-entries.ts';
 import { CODEC_ZERO, INDEX_ENTRY, LOG_LIMITS } from './log-layout.ts';
-import { type ChunkEntries, IndexEntries, putIndexEntry } from './log-records.ts';
 
 /** Most pages that wait for an index: one whole interval and the chunk that passes it, for each of two open passes. */
 const LOOSE_MAX = 2 * (LOG_LIMITS.indexEntries + LOG_LIMITS.chunkEntries);

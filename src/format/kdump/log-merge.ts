@@ -4,9 +4,10 @@ import type { Crc32 } from '../../base/crc32.ts';
 import { FormatError } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import { type ByteSource, readExactlyInto } from '../../base/source.ts';
+import { type IndexEntries, PFN_END } from './log-entries.ts';
 import type { IndexRefs } from './log-generation.ts';
 import { INDEX_ENTRY, PAGE_PROOF, RECORD } from './log-layout.ts';
-import { decodeRecordHeader, type IndexEntries, PFN_END } from './log-records.ts';
+import { decodeRecordHeader } from './log-records.ts';
 
 /** Bytes of one run's window. */
 const WINDOW_BYTES = 2 ** 16;

@@ -3,7 +3,8 @@
 import type { Crc32 } from '../../base/crc32.ts';
 import type { DumpDevice } from '../../base/device.ts';
 import { LOG_LIMITS, LOG_PARAMETERS, type LogParameters } from './log-layout.ts';
-import type { PassRow, StartRecord } from './log-records.ts';
+import type { PassRow } from './log-records.ts';
+import type { StartRecord } from './log-start.ts';
 import type { BodySizes } from './log-writer-body.ts';
 
 /** What a test may shrink, beyond {@link LogParameters}. */

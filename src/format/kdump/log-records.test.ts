@@ -3,6 +3,7 @@ import test from 'node:test';
 import { crc32 } from '../../base/crc32.ts';
 import { DumpError } from '../../base/errors.ts';
 import { seededRandom } from '../../base/random.ts';
+import { ChunkEntries, IndexEntries, putChunkEntry, putIndexEntry } from './log-entries.ts';
 import {
   decodeGenerationLists,
   encodeGenerationHead,
@@ -12,19 +13,13 @@ import {
 } from './log-generation.ts';
 import { CODEC_ZERO, LOG_LIMITS, RECORD } from './log-layout.ts';
 import {
-  ChunkEntries,
   decodeRecordHeader,
-  decodeStartLists,
   encodeRecordHeader,
-  encodeStartRecord,
-  IndexEntries,
   plainHeader,
-  putChunkEntry,
-  putIndexEntry,
   type RecordHeader,
   recordAlignment,
-  type StartRecord,
 } from './log-records.ts';
+import { decodeStartLists, encodeStartRecord, type StartRecord } from './log-start.ts';
 import { decodeRunRecord, encodeRunRecord, type RunRecord } from './run-record.ts';
 
 const PLACE = {

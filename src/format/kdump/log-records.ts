@@ -19,22 +19,6 @@ import {
   START,
 } from './log-layout.ts';
 
-export {
-  ChunkEntries,
-  type ChunkEntry,
-  IndexEntries,
-  PFN_END,
-  putChunkEntry,
-  putIndexEntry,
-} from './log-entries.ts';
-export {
-  decodeStartLists,
-  encodeStartRecord,
-  type StartRecord,
-  type StartShape,
-  startNotesOffset,
-} from './log-start.ts';
-
 export type RecordKind = keyof typeof RECORD_KIND;
 
 /** The common header of every record. */

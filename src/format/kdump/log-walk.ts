@@ -5,6 +5,7 @@ import { FormatError } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import { codecTable } from '../../codec/codec.ts';
 import { PAGE_DESC } from './layout.ts';
+import { ChunkEntries } from './log-entries.ts';
 import { findGenerationBehind, type LogGap } from './log-gap.ts';
 import { IndexRefs } from './log-generation.ts';
 import {
@@ -19,7 +20,7 @@ import { collectIndexes, findFarRecord } from './log-jump.ts';
 import { CODEC_ZERO, GEOMETRY, LOG_LIMITS, RECORD } from './log-layout.ts';
 import { LooseEntries } from './log-loose.ts';
 import type { LogDamage, LogState, PassProgress, RecoverOptions } from './log-reader.ts';
-import { ChunkEntries, type RecordHeader } from './log-records.ts';
+import type { RecordHeader } from './log-records.ts';
 import { restorePage } from './page-proof.ts';
 
 /** Stretches of damage that are listed. */

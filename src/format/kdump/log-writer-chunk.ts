@@ -2,8 +2,8 @@
 
 import type { Crc32 } from '../../base/crc32.ts';
 import { roundUp } from '../../base/cursor.ts';
+import { putChunkEntry, putIndexEntry } from './log-entries.ts';
 import { CHUNK_ENTRY, CODEC_ZERO, INDEX_ENTRY, RECORD } from './log-layout.ts';
-import { putChunkEntry, putIndexEntry } from './log-records.ts';
 
 /** Sizes of a {@link ChunkBuffer}, in bytes unless said otherwise. */
 export interface ChunkPlan {

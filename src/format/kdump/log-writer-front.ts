@@ -3,7 +3,7 @@
 import type { DumpDevice } from '../../base/device.ts';
 import { writeBlocks } from './label.ts';
 import { encodeKdumpHeader, encodeSubHeader, KDUMP_STATUS } from './layout.ts';
-import type { StartRecord } from './log-records.ts';
+import type { StartRecord } from './log-start.ts';
 
 /** What block 0 says of the newest generation. */
 export interface ShownGeneration {

@@ -3,6 +3,7 @@
 import { roundDown, roundUp } from '../../base/cursor.ts';
 import { writeDevice } from '../../base/device.ts';
 import { assert } from '../../base/errors.ts';
+import type { IndexEntries } from './log-entries.ts';
 import { bitmapLength, encodeGenerationHead, type GenerationRecord } from './log-generation.ts';
 import { GEOMETRY, INDEX_ENTRY, NO_PASS, RECORD } from './log-layout.ts';
 import {
@@ -12,17 +13,9 @@ import {
   type LogWriterOptions,
   type PassCount,
 } from './log-parameters.ts';
-import {
-  encodeRecordHeader,
-  encodeStartRecord,
-  type IndexEntries,
-  plainHeader,
-  type RecordHeader,
-  type RecordKind,
-  recordAlignment,
-  startNotesOffset,
-} from './log-records.ts';
+import { encodeRecordHeader, plainHeader, type RecordHeader, type RecordKind, recordAlignment } from './log-records.ts';
 import { type GenerationSize, LogRoom } from './log-room.ts';
+import { encodeStartRecord, startNotesOffset } from './log-start.ts';
 import { type BodyChecksums, BodyWriter, IndexTable } from './log-writer-body.ts';
 import { ChunkBuffer } from './log-writer-chunk.ts';
 import { KdumpFront } from './log-writer-front.ts';
