@@ -199,6 +199,19 @@ test('the nearest verb', () => {
   assert.equal(findNearest('', names), undefined);
 });
 
+test('where an answer has one form only, --json is refused and not offered', async () => {
+  for (const [name, ...rest] of [['pages', 'vmcore'], ['completion', 'bash'], ['demo']] as const) {
+    const terminal = testTerminal();
+    assert.equal(await runApp([name, ...rest, '--json'], terminal), 2);
+    assert.match(terminal.err(), new RegExp(`^diskdump: ${name}: there is no JSON form of its answer\\nhint: `));
+    const help = testTerminal();
+    await runApp([name, '--help'], help);
+    assert.doesNotMatch(help.out(), /--json {2,}/);
+  }
+  const status = testTerminal();
+  assert.equal(await runApp(['status', '--proc', '--json'], status), 2);
+});
+
 test('every verb of the table is what its file says, and can be asked for help', async () => {
   const entries: VerbEntries = VERBS;
   for (const [name, entry] of Object.entries(entries)) {

@@ -100,12 +100,19 @@ export const VERBS = {
   version: { group: 'try', usage: '', brief: 'version and runtime', load: () => import('./verbs/version.ts') },
 } as const satisfies VerbEntries;
 
-/** The flags that every verb has. */
+/** The flags that every verb has; see {@link commonFlags}. */
 export const COMMON_FLAGS = {
   json: { kind: 'switch', brief: 'the answer as JSON', initial: false },
   quiet: { kind: 'switch', alias: 'q', brief: 'no narration', initial: false },
   verbose: { kind: 'switch', alias: 'v', brief: 'more narration, stacks of errors', initial: false },
 } as const satisfies FlagTable;
+
+/** The flags that every verb has, without `--json` for one whose answer has one form only. */
+export function commonFlags(verb: Verb): FlagTable {
+  if (verb.noJson === undefined) return COMMON_FLAGS;
+  const { json: _, ...others } = COMMON_FLAGS;
+  return others;
+}
 
 /**
  * Runs one command line.
@@ -139,13 +146,20 @@ async function dispatch(argv: readonly string[], io: Io, entries: VerbEntries): 
   const entry = Object.hasOwn(entries, first) ? entries[first] : undefined;
   if (entry === undefined) throw unknownVerb(first, Object.keys(entries));
   const { verb } = await entry.load();
-  if (asksForHelp(rest)) return printHelp(io, formatVerbHelp(verb, entry, COMMON_FLAGS, io));
+  if (asksForHelp(rest)) return printHelp(io, formatVerbHelp(verb, entry, commonFlags(verb), io));
   return runVerb(verb, rest, io.terminal);
 }
 
 async function runVerb(verb: Verb, argv: readonly string[], terminal: Terminal): Promise<number> {
   const { parseArguments } = await import('./arguments.ts');
   const { flags, positionals } = await parseArguments(verb, argv, COMMON_FLAGS);
+  if (flags.json && verb.noJson !== undefined)
+    throw new UsageError(
+      'USAGE_JSON',
+      `${verb.name}: there is no JSON form of its answer`,
+      { verb: verb.name },
+      verb.noJson,
+    );
   const io = new Io(terminal, flags);
   try {
     return await verb.run(flags, positionals, io);

@@ -64,6 +64,8 @@ export interface Verb<F extends FlagTable = FlagTable> {
   readonly examples: readonly Example[];
   readonly flags: F;
   readonly positionals: readonly Positional[];
+  /** Set where the answer has one form only: what to do in place of `--json`, which is then refused. */
+  readonly noJson?: string;
   /**
    * Does the work and returns the exit code (`EXIT` in `errors.ts`). Throws a DumpError for anything that goes wrong.
    *

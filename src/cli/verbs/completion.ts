@@ -1,7 +1,7 @@
 /** `diskdump completion SHELL`: a completion script, generated from the table of verbs. */
 
 import { UsageError } from '../../base/errors.ts';
-import { COMMON_FLAGS, VERBS, type VerbEntries } from '../app.ts';
+import { commonFlags, VERBS, type VerbEntries } from '../app.ts';
 import { EXIT } from '../errors.ts';
 import { kebab } from '../help.ts';
 import { defineVerb, type Flag, type FlagTable, type Positional } from '../verb.ts';
@@ -15,6 +15,7 @@ export const verb = defineVerb({
     { command: 'completion fish > ~/.config/fish/completions/diskdump.fish', brief: 'for one user of fish' },
   ],
   flags: {},
+  noJson: 'it prints a script',
   positionals: [{ name: 'SHELL', brief: 'bash, zsh or fish', words: ['bash', 'zsh', 'fish'] }],
   async run(_flags, [shell], io) {
     const make = SHELLS[shell!];
@@ -47,7 +48,7 @@ export async function readWords(entries: VerbEntries): Promise<VerbWords[]> {
   const words: VerbWords[] = [];
   for (const [name, entry] of Object.entries(entries)) {
     const { verb: loaded } = await entry.load();
-    const flags = flagWords({ ...loaded.flags, ...COMMON_FLAGS });
+    const flags = flagWords({ ...loaded.flags, ...commonFlags(loaded) });
     words.push({ name, brief: entry.brief, flags, takes: positionalWords(loaded.positionals) });
   }
   return words;

@@ -25,6 +25,7 @@ CPUs, downloads aside. Exit 0 only when the whole way ran and agreed.`,
     record: flag.text('write the narration to a file as JSON, for a picture', { placeholder: 'FILE' }),
   },
   positionals: [],
+  noJson: '`--record FILE` writes the narration as JSON; the exit code tells the outcome',
   run: (flags, _positionals, io) =>
     runDemo(io, { kernel: flags.kernel, crash: flags.crash ?? 'sysrq', keep: flags.keep, record: flags.record }),
 });

@@ -29,15 +29,18 @@ export const verb = defineVerb({
         'diskdump disarm --force unloads it all the same',
       );
     }
-    if (flags.dryRun) {
-      io.note(loaded ? 'would unload the capture kernel' : 'nothing is loaded');
-      return EXIT.done;
+    if (!flags.dryRun) {
+      if (loaded) unloadCrashKernel();
+      removeArmedState();
     }
-    if (loaded) unloadCrashKernel();
-    removeArmedState();
     if (io.json)
       io.document(statusDocument(await readStatus({ ...(flags.config !== undefined && { config: flags.config }) })));
-    else io.note(loaded ? 'disarmed: a panic leaves no dump' : 'nothing was loaded');
+    else io.note(describe(loaded, flags.dryRun));
     return EXIT.done;
   },
 });
+
+function describe(loaded: boolean, dryRun: boolean): string {
+  if (dryRun) return loaded ? 'would unload the capture kernel' : 'nothing is loaded';
+  return loaded ? 'disarmed: a panic leaves no dump' : 'nothing was loaded';
+}

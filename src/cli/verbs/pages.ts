@@ -22,6 +22,7 @@ that were excluded, are holes or were never memory have no line.`,
   ],
   flags: { sha256: flag.switch('print all 64 digits') },
   positionals: [{ name: 'DUMP', brief: 'a dump file or a dump device' }],
+  noJson: 'its lines are made for programs: PFN HASH, or FIRST-LAST Z; `diskdump info --json` has the counts',
   run(flags, [path], io) {
     const dump = openDumpFile(path as string);
     try {

@@ -17,7 +17,7 @@ export const verb = defineVerb({
 
 ADDR is a virtual address of the kernel, or with --phys a physical one: 0x…, hex digits with a letter among them, or
 decimal. LENGTH is decimal, 0x…, or with K, M, G. Reading stops at the first byte that is not there: the error names its address and why
-(excluded, hole, never captured, not mapped), and the exit code is 4.`,
+(excluded, hole, never captured, not mapped), and the exit code is 4. With --json the bytes stay raw; the error is a document too.`,
   examples: [
     { command: 'read vmcore 0xffffffff8cb1ffe0 204', brief: 'linux_banner, where it lies' },
     { command: 'read vmcore 0x100000 4K --phys | hexdump -C', brief: 'one page of physical memory' },

@@ -1,5 +1,6 @@
 /** `diskdump status`: whether a panic now would leave a dump. */
 
+import { UsageError } from '../../base/errors.ts';
 import { hasError } from '../arming/arm.ts';
 import { procLines } from '../arming/proc.ts';
 import { statusDocument, statusLines } from '../arming/render.ts';
@@ -25,6 +26,7 @@ export const verb = defineVerb({
   async run(flags, _positionals, io) {
     const options = { ...(flags.config !== undefined && { config: flags.config }) };
     if (flags.proc) {
+      if (io.json) throw new UsageError('USAGE_JSON', 'status: --proc has one form, it does not go with --json');
       for (const line of await procLines(options)) io.print(line);
       return EXIT.done;
     }
