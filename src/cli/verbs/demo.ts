@@ -1,6 +1,11 @@
 /** `diskdump demo`: a real kernel's panic, from the first byte to the open dump, in QEMU. */
 
+import { accessSync, constants, existsSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { RefusedError } from '../../base/errors.ts';
 import { runDemo } from '../../lab/demo.ts';
+import { findCheckout } from '../../lab/paths.ts';
 import { defineVerb, flag } from '../verb.ts';
 
 export const verb = defineVerb({
@@ -26,6 +31,45 @@ CPUs, downloads aside. Exit 0 only when the whole way ran and agreed.`,
   },
   positionals: [],
   noJson: '`--record FILE` writes the narration as JSON; the exit code tells the outcome',
-  run: (flags, _positionals, io) =>
-    runDemo(io, { kernel: flags.kernel, crash: flags.crash ?? 'sysrq', keep: flags.keep, record: flags.record }),
+  run(flags, _positionals, io) {
+    checkWritable(findCheckout());
+    return runDemo(io, { kernel: flags.kernel, crash: flags.crash ?? 'sysrq', keep: flags.keep, record: flags.record });
+  },
 });
+
+/** Folders of a checkout that the demo builds and caches in. */
+const WRITTEN = ['', '.cache', '.cache/dist', '.cache/lab', '.cache/lab/runtime'];
+
+/** A checkout that somebody else has built is the usual reason why it cannot be. @throws RefusedError `CHECKOUT_READ_ONLY` */
+export function checkWritable(checkout: string, writable: (path: string) => boolean = isWritable): void {
+  const moved = process.env.DISKDUMP_LAB_CACHE !== undefined;
+  for (const folder of WRITTEN.filter((name) => !moved || !name.startsWith('.cache/lab'))) {
+    const path = join(checkout, folder);
+    if (!existsSync(path) || writable(path)) continue;
+    const user = userName();
+    throw new RefusedError(
+      'CHECKOUT_READ_ONLY',
+      `preparing the demo: ${user} may not write to ${path}, where it builds and caches`,
+      { path, user },
+      `\`sudo chown -R $(id -u) ${checkout}\`, or run the demo as the owner of the checkout`,
+    );
+  }
+}
+
+/** A user of a container may have a number and no name. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `user ${process.geteuid?.()}`;
+  }
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
