@@ -153,6 +153,23 @@ test('parts on several devices: the complete one is the vmcore, none is touched 
   assert.deepEqual([stateOf(first), stateOf(second)], ['ready', 'ready']);
 });
 
+test('no crash time is told where the kernel noted none, and no date that is none', () => {
+  for (const [seed, crashSeconds, told] of [
+    [25, CRASH_SECONDS, new Date(CRASH_SECONDS * 1000).toISOString()],
+    [26, 0, undefined],
+    [27, 2 ** 52, undefined],
+  ] as const) {
+    const disk = formattedDisk(seed);
+    captureTo(readableMachine(seed), [disk], { crashSeconds });
+    const store = new MemoryStore();
+    const { records, problems } = saveFrom([disk], store);
+    assert.deepEqual(problems, []);
+    const directory = directoryOf(records[0]!.dir);
+    assert.equal(readInfo(store, directory)?.crashTime, told);
+    assert.match(directory, /^127\.0\.0\.1-\d{4}-/);
+  }
+});
+
 test('told to stop, it leaves the dump where it is and no half directory', () => {
   const machine = readableMachine(23);
   const disk = formattedDisk(23);
@@ -305,6 +322,7 @@ function formattedDisk(seed: number, bytes = 4 * 2 ** 20): SimDisk {
 }
 
 interface CaptureChoices {
+  readonly crashSeconds?: number;
   readonly dump?: number;
   readonly codec?: boolean;
 }
@@ -315,7 +333,7 @@ function captureTo(machine: SimMachine, devices: readonly DumpDevice[], choices:
   const zlib = codecs.get(CODEC_FLAG.zlib)!;
   return capture({
     machine,
-    facts: { utsname: UTSNAME, physBase: 0, crashSeconds: CRASH_SECONDS },
+    facts: { utsname: UTSNAME, physBase: 0, crashSeconds: choices.crashSeconds ?? CRASH_SECONDS },
     essential: machine.essential,
     devices: devices.map((device) => ({ name: device.name })),
     finder: fixedFinder(new Map(devices.map((device) => [device.name, [device]]))),

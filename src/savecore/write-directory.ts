@@ -62,7 +62,24 @@ export function* writeDirectory(
 
 /** When the kernel died: CRASHTIME, else when stage 1 began, else when the label was written. */
 function crashSeconds({ start, label }: DeviceDump): number {
-  return start?.crashSeconds || Math.floor((start?.wallMs ?? label.state.writtenMs) / 1000);
+  const times = [
+    start?.crashSeconds ?? 0,
+    Math.floor((start?.wallMs ?? 0) / 1000),
+    Math.floor(label.state.writtenMs / 1000),
+  ];
+  return times.find((seconds) => seconds > 0 && seconds < YEAR_10000) ?? 0;
+}
+
+/** Seconds since 1970: what a device says is later is no date. */
+const YEAR_10000 = 253_402_300_800;
+
+/** When the kernel died is told only where the kernel noted it; when stage 1 began stands under its own name. */
+function timesOf({ start }: DeviceDump): { readonly crashTime?: string; readonly capturedAt?: string } {
+  const isDate = (seconds = 0): boolean => seconds > 0 && seconds < YEAR_10000;
+  return {
+    ...(isDate(start?.crashSeconds) && { crashTime: new Date(start!.crashSeconds * 1000).toISOString() }),
+    ...(isDate((start?.wallMs ?? 0) / 1000) && { capturedAt: new Date(start!.wallMs).toISOString() }),
+  };
 }
 
 interface PartPlan {
@@ -204,7 +221,7 @@ function describeDirectory(
     state,
     ...(reason === undefined ? {} : { reason }),
     ...(start?.utsname ?? {}),
-    crashTime: new Date(crashSeconds(main) * 1000).toISOString(),
+    ...timesOf(main),
     savedAt: new Date(options.clock.wallMs()).toISOString(),
     savedBy: options.writtenBy,
     pages: { maxPfn: main.maxMapnr, present, stored: copy.pages, zero: copy.zero },
