@@ -1,5 +1,6 @@
 /** `diskdump list`: what was saved. */
 
+import { existsSync } from 'node:fs';
 import { loadConfig } from '../../host/config.ts';
 import { openSaveStore } from '../../host/save-store.ts';
 import { listSaved } from '../../savecore/record.ts';
@@ -26,7 +27,8 @@ export const verb = defineVerb({
     const { config } = await loadConfig(flags.config);
     const directory = flags.to ?? config.save.directory;
     const rows: string[][] = [];
-    for (const record of listSaved(openSaveStore(directory))) {
+    // Opening a store makes its directory; looking must not.
+    for (const record of existsSync(directory) ? listSaved(openSaveStore(directory)) : []) {
       if (io.json) io.document(record);
       else {
         const what = record.kind === 'log' ? 'log' : record.state;

@@ -59,6 +59,12 @@ test('a device that is named is an error', async () => {
   assert.match(wrong.err, /it is not a directory\nhint: name a directory with --to/);
 });
 
+test('list makes no directory', async () => {
+  const absent = join(scratchFolder(), 'crash');
+  const { code, out, err } = await runCli('list', '--to', absent);
+  assert.deepEqual([code, out, err, existsSync(absent)], [0, '', `nothing was saved in ${absent}\n`, false]);
+});
+
 test('no log in the dump: said on stdout, and no empty file', async () => {
   const [device, directory] = [await deviceWithDump(), scratchFolder()];
   const { code, out } = await runCli('save', device, '--to', directory);
