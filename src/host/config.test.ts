@@ -76,5 +76,6 @@ test('a syntax error names its line and column', async () => {
 });
 
 test('a file that was named must be there', async () => {
-  await assert.rejects(loadConfig('/nonexistent/diskdump.toml'), { code: 'CONFIG_MISSING' });
+  await assert.rejects(loadConfig('/nonexistent/diskdump.toml'), { code: 'CONFIG_MISSING', hint: /--config/ });
+  await assert.rejects(loadConfig('/proc'), { code: 'CONFIG_UNREADABLE', message: /\(EISDIR\)$/ });
 });

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { parse as parseToml, TomlError } from 'smol-toml';
 import type { z as Zod } from 'zod';
 import { UsageError } from '../base/errors.ts';
+import { errnoWords } from '../sys/errno.ts';
 
 /** Where the file is unless `--config` says otherwise. */
 export const CONFIG_PATH = '/etc/diskdump/diskdump.toml';
@@ -58,15 +59,35 @@ export interface LoadedConfig {
 /**
  * Reads the configuration. Without `path`, a missing `/etc/diskdump/diskdump.toml` gives the defaults.
  *
- * @throws UsageError `CONFIG_MISSING`, `CONFIG_SYNTAX` (line and column), `CONFIG_VALUE` (file, key, found, expected).
+ * @throws UsageError `CONFIG_MISSING`, `CONFIG_UNREADABLE`, `CONFIG_SYNTAX` (line and column), `CONFIG_VALUE` (file, key, found, expected).
  */
 export async function loadConfig(path?: string): Promise<LoadedConfig> {
   const file = path ?? CONFIG_PATH;
   if (!existsSync(file)) {
     if (path === undefined) return { config: await parseConfig('', file) };
-    throw new UsageError('CONFIG_MISSING', `reading the configuration: ${file} is not there`, { path: file });
+    throw new UsageError(
+      'CONFIG_MISSING',
+      `reading the configuration: ${file} is not there`,
+      { path: file },
+      `is the path right? without --config it is ${CONFIG_PATH}; an empty file is valid, every key has a default`,
+    );
   }
-  return { config: await parseConfig(readFileSync(file, 'utf8'), file), path: file };
+  return { config: await parseConfig(readConfig(file), file), path: file };
+}
+
+function readConfig(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    const errno = (error as NodeJS.ErrnoException).code ?? '';
+    throw new UsageError(
+      'CONFIG_UNREADABLE',
+      `reading the configuration ${file}: ${errnoWords(errno)}`,
+      { path: file, errno },
+      errno === 'EACCES' ? 'try again as root' : 'a text file is expected there',
+      error,
+    );
+  }
 }
 
 /** The configuration in `text`; `file` is its name in messages. */

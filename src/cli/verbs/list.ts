@@ -1,6 +1,6 @@
 /** `diskdump list`: what was saved. */
 
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { loadConfig } from '../../host/config.ts';
 import { openSaveStore } from '../../host/save-store.ts';
 import { listSaved } from '../../savecore/record.ts';
@@ -28,7 +28,7 @@ export const verb = defineVerb({
     const directory = flags.to ?? config.save.directory;
     const rows: string[][] = [];
     // Opening a store makes its directory; looking must not.
-    for (const record of existsSync(directory) ? listSaved(openSaveStore(directory)) : []) {
+    for (const record of statSync(directory, { throwIfNoEntry: false }) ? listSaved(openSaveStore(directory)) : []) {
       if (io.json) io.document(record);
       else {
         const what = record.kind === 'log' ? 'log' : record.state;
