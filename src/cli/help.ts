@@ -34,7 +34,7 @@ export function formatOverview(entries: VerbEntries, io: Io): string[] {
     ...lines,
     '',
     '`diskdump VERB --help` explains a verb with examples; every verb that answers has --json',
-    'exit codes: 0 done, 1 the answer is no, 2 usage, 3 unreadable input, 4 partial, 5 device or network, 70 our bug',
+    'exit codes: 0 done, 1 the answer is no, 2 usage, 3 unreadable input, 4 partial, 5 device or network, 70 our bug, 130 interrupted',
   ];
 }
 
