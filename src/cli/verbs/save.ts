@@ -214,7 +214,12 @@ function warnOf(error: DumpError, config: string, io: Io): void {
 function reportInterrupt({ signal }: Interrupt, io: Io): number {
   const code = EXIT.interrupted + SIGNALS[signal ?? 'SIGINT'];
   const message = `saving: interrupted by ${signal}, nothing is lost: what is not listed as saved is still on its device`;
-  const error = new RefusedError('INTERRUPTED', message, { signal }, 'what was copied in part is removed; run `diskdump save` again');
+  const error = new RefusedError(
+    'INTERRUPTED',
+    message,
+    { signal },
+    'what was copied in part is removed; run `diskdump save` again',
+  );
   io.error(formatError(error, false));
   if (io.json) io.error([formatErrorDocument(error)]);
   return code;
