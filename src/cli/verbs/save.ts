@@ -1,6 +1,5 @@
 /** `diskdump save`: stage 2, from the dump devices to the save directory. */
 
-import { setImmediate as turnOfLoop } from 'node:timers/promises';
 import packageData from '../../../package.json' with { type: 'json' };
 import { DeviceError, DumpError, RefusedError, UsageError } from '../../base/errors.ts';
 import { ThreadedDevice } from '../../driver/threaded.ts';
@@ -9,13 +8,14 @@ import { systemClock } from '../../host/clock.ts';
 import { nodeCodecs, nodeCrc32 } from '../../host/codecs.ts';
 import { CONFIG_PATH, loadConfig } from '../../host/config.ts';
 import { lockSaveStore, openSaveStore } from '../../host/save-store.ts';
-import type { SaveStep } from '../../savecore/options.ts';
 import type { SaveRecord } from '../../savecore/record.ts';
 import { type SaveDevice, type SaveOutcome, saveSteps } from '../../savecore/save.ts';
 import { dropCached } from '../../sys/file.ts';
 import { EXIT, exitCodeOf, formatError, formatErrorDocument } from '../errors.ts';
+import { exitCodeOfSignal, Interrupt } from '../interrupt.ts';
 import { escapeControls, type Io } from '../output.ts';
-import { formatBytes, type Progress } from '../progress.ts';
+import { formatBytes } from '../progress.ts';
+import { runSteps, StepProgress } from '../save-steps.ts';
 import { defineVerb, flag } from '../verb.ts';
 
 export const verb = defineVerb({
@@ -91,93 +91,6 @@ a warning; one that is named on the command line an error. Interrupted, it leave
   },
 });
 
-/** Runs stage 2 step by step; while pages are copied, signals are heard between two steps. */
-async function runSteps(
-  steps: Generator<SaveStep, SaveOutcome>,
-  interrupt: Interrupt,
-  show: StepProgress,
-): Promise<SaveOutcome> {
-  for (;;) {
-    const next = steps.next();
-    if (next.done) {
-      show.end();
-      return next.value;
-    }
-    show.step(next.value);
-    await interrupt.hear();
-    // The other steps go on for long without a pause: there a signal ends the process at once, as it does by default.
-    const pauses = next.value.step === 'copy' || next.value.step === 'verify';
-    if (!pauses && interrupt.signal === undefined) interrupt.ignore();
-  }
-}
-
-/** Signals that ask a run to end. Shells expect 128 and the signal's number as exit code. */
-const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
-type Signal = keyof typeof SIGNALS;
-
-/** Whether somebody asked this run to end. */
-class Interrupt {
-  signal: Signal | undefined;
-  #listening = false;
-  readonly #note = (signal: NodeJS.Signals): void => {
-    this.signal ??= signal as Signal;
-  };
-
-  /** Listens from here on, and lets what has come so far arrive. */
-  async hear(): Promise<void> {
-    if (!this.#listening) for (const signal of Object.keys(SIGNALS)) process.on(signal, this.#note);
-    this.#listening = true;
-    await turnOfLoop();
-  }
-
-  /** Signals have their default effect again. */
-  ignore(): void {
-    for (const signal of Object.keys(SIGNALS)) process.off(signal, this.#note);
-    this.#listening = false;
-  }
-}
-
-/** One line of progress for each step of each device: how much of how much, and how long still. */
-class StepProgress {
-  readonly #io: Io;
-  #progress: Progress | undefined;
-  #of = '';
-  #served = 0;
-
-  constructor(io: Io) {
-    this.#io = io;
-  }
-
-  step(now: SaveStep): void {
-    const of = `${now.step} ${now.device}`;
-    if (this.#of !== of) {
-      const label = `${STEP_WORDS[now.step]} ${now.device}`;
-      const pages = 'totalPages' in now;
-      this.#progress = this.#io.progress(
-        pages ? { label, unit: 'bytes', total: now.totalPages * now.pageSize } : { label, unit: 'blocks' },
-      );
-      this.#of = of;
-      this.#served = 0;
-    }
-    if ('donePages' in now) this.#progress?.update(now.donePages * now.pageSize);
-  }
-
-  served(): void {
-    this.#progress?.update(++this.#served);
-  }
-
-  end(): void {
-    this.#progress?.stop();
-  }
-}
-
-const STEP_WORDS: Readonly<Record<SaveStep['step'], string>> = {
-  look: 'looking at',
-  copy: 'saving',
-  verify: 'verifying the copy of',
-  format: 'formatting',
-};
-
 interface Opened {
   readonly devices: SaveDevice[];
   readonly problems: { readonly device: string; readonly error: DumpError }[];
@@ -212,7 +125,6 @@ function warnOf(error: DumpError, config: string, io: Io): void {
 }
 
 function reportInterrupt({ signal }: Interrupt, io: Io): number {
-  const code = EXIT.interrupted + SIGNALS[signal ?? 'SIGINT'];
   const message = `saving: interrupted by ${signal}, nothing is lost: what is not listed as saved is still on its device`;
   const error = new RefusedError(
     'INTERRUPTED',
@@ -222,7 +134,7 @@ function reportInterrupt({ signal }: Interrupt, io: Io): number {
   );
   io.error(formatError(error, false));
   if (io.json) io.error([formatErrorDocument(error)]);
-  return code;
+  return exitCodeOfSignal(signal);
 }
 
 function report(outcome: SaveOutcome, kept: boolean, io: Io): number {
