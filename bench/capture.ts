@@ -3,7 +3,7 @@
  *
  *     node bench/capture.ts [GIB]
  *
- * The machine is an ELF core of 2 GiB of noise without a zero page, in memory (tmpfs), as a dead kernel's memory is. The device
+ * The machine is an ELF core of 3 GiB of noise without a zero page, in memory (tmpfs), as a dead kernel's memory is. The device
  * is a loop device with direct I/O over memory, limited for both by the block controller of the cgroups: to 1 GB/s as a fast disk,
  * to 100 MB/s as a slow one; a last row without limit, from memory to memory, has no budget. dd and diskdump take turns; each one's
  * own statement of its time counts, which for both is without the start of the process and with the final flush; ours
@@ -31,7 +31,7 @@ import { buildElf } from '../test/support/elf-builder.ts';
 import { ROOT } from '../tools/build.ts';
 import { median, runMeasured } from './measure.ts';
 
-const BYTES = Number(process.argv[2] ?? 2) * 2 ** 30;
+const BYTES = Number(process.argv[2] ?? 3) * 2 ** 30;
 const ROUNDS = 5;
 const FAST_MIN = 800e6;
 const FAST_LIMIT = 1000e6;

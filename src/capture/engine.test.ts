@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formattedDisk, simCapture, simUuid, surveyImage } from '../../test/sim/rig.ts';
+import { formattedDisk, SMALL, simCapture, simUuid, surveyImage } from '../../test/sim/rig.ts';
 import { PAGE, simMachine } from '../../test/sim/sim-machine.ts';
 import { ensureBuilt } from '../../tools/build.ts';
 import { NoDataError } from '../base/errors.ts';
@@ -28,7 +28,9 @@ test('an unreadable range is halved down to the page, and only its bad pages are
     },
   };
   const disk = formattedDisk(SIZE);
-  const result = simCapture(machine, [disk], { machine: damaged, windowBytes: 32 * PAGE, essential: [] });
+  const parameters = { ...SMALL, chunkBytes: 2 ** 20, chunkEntries: 256, indexInterval: 256 };
+  const options = { machine: damaged, windowBytes: 32 * PAGE, essential: [], parameters };
+  const result = simCapture(machine, [disk], options);
   assert.deepEqual(result.holeRanges, [
     { start: first + 3, end: first + 6, code: 'MEMORY_POISONED' },
     { start: first + 9, end: first + 10, code: 'MEMORY_POISONED' },

@@ -6,13 +6,17 @@ import type { PageCodec } from '../codec/codec.ts';
 import { type KernelBinaries, openPageKernels, type PageKernels } from '../codec/page-kernels.ts';
 import type { GenerationKind } from '../format/kdump/log-parameters.ts';
 import type { LogWriter } from '../format/kdump/log-writer.ts';
+import type { PlacedPage } from '../format/kdump/log-writer-chunk.ts';
 import type { Machine } from './machine.ts';
 import { type CapturePlan, countBelow, type PlannedPass, WindowWalker } from './plan.ts';
 import type { RunLog } from './run-log.ts';
 import type { CaptureProgress, Supervisor } from './supervisor.ts';
 
-/** Bytes read from the machine at once: reads of 256 KiB cost no more per byte than larger ones, and this much stays in the cache. */
+/** Bytes read from the machine at once: reads of 256 KiB cost no more per byte than larger ones, and stay in the cache. */
 export const WINDOW_BYTES = 2 ** 18;
+
+/** Words looked at before a page is taken for one that may be zero. */
+const PROBE_WORDS = 8;
 
 export interface EngineOptions {
   readonly machine: Machine;
@@ -45,16 +49,14 @@ class EndEarly {
 /**
  * One capture to one device. The constructor reserves; {@link run} writes.
  *
- * Per page of the loop: zero test, checksum, codec, one copy; no allocation. Per chunk: one transfer, one call of the
- * supervisor.
+ * Pages are read to where they will lie in the chunk, in the device's own memory where it lends some. Per page of the loop:
+ * zero test, checksum, codec; no copy of a raw page, no allocation. Per chunk: one transfer, one call of the supervisor.
  */
 export class CaptureEngine {
   readonly #options: EngineOptions;
   readonly #pageSize: number;
-  /** The window and the zero test over it. */
+  /** The zero test, over one page. */
   readonly #kernels: PageKernels;
-  /** A view of each page of the window. */
-  readonly #pages: Uint8Array[];
   /** 1 where the page of the window could not be read. */
   readonly #bad: Uint8Array;
   readonly #zeroChecksum: number;
@@ -68,11 +70,7 @@ export class CaptureEngine {
     this.#options = options;
     this.#pageSize = machine.pageSize;
     const count = Math.max(1, Math.floor(windowBytes / machine.pageSize));
-    this.#kernels = openPageKernels(kernels, { pageSize: machine.pageSize, pagesMax: count });
-    const window = this.#kernels.pages;
-    this.#pages = Array.from({ length: count }, (_, i) =>
-      window.subarray(i * machine.pageSize, (i + 1) * machine.pageSize),
-    );
+    this.#kernels = openPageKernels(kernels, { pageSize: machine.pageSize, pagesMax: 1 });
     this.#bad = new Uint8Array(count);
     this.#zeroChecksum = crc(new Uint8Array(machine.pageSize));
     const { from = [] } = options;
@@ -116,38 +114,46 @@ export class CaptureEngine {
   }
 
   #storeWindow(start: number, count: number): void {
-    this.#bad.fill(0, 0, count);
-    this.#readPages(start, 0, count);
-    const { writer, crc, codec } = this.#options;
-    const { zero } = this.#kernels;
-    this.#kernels.findZeros(count);
-    for (let i = 0; i < count; i++) {
-      this.#left--;
-      if (this.#bad[i] === 1) continue;
-      const pfn = start + i;
-      if (zero[i] === 1) {
-        this.#makeRoom(0);
-        writer.addZero(pfn, this.#zeroChecksum);
-        continue;
-      }
-      const page = this.#pages[i] as Uint8Array;
-      const checksum = crc(page);
-      const length = codec ? codec.compress(page, writer.scratch) : 0;
-      if (codec && length > 0) {
-        this.#makeRoom(length);
-        writer.addCompressed(pfn, length, checksum, codec.flag);
-      } else {
-        this.#makeRoom(this.#pageSize);
-        writer.addRaw(pfn, page, checksum);
-      }
+    for (let done = 0; done < count; ) {
+      const pages = this.#makeRoom(count - done);
+      this.#storePages(start + done, pages);
+      done += pages;
     }
   }
 
-  /** Reads pages of the window; what can't be read is halved down to the page, and a bad page is a hole. */
-  #readPages(start: number, first: number, count: number): void {
+  /** Stores pages that the open chunk has room for. */
+  #storePages(start: number, count: number): void {
+    const { writer, crc, codec } = this.#options;
+    this.#bad.fill(0, 0, count);
+    this.#readPages(writer.space(count), start, 0, count);
+    for (let n = 0; n < count; n++) {
+      this.#left--;
+      if (this.#bad[n] === 1) continue;
+      const pfn = start + n;
+      const page = writer.placed(n);
+      if (this.#isZero(page)) {
+        writer.addZero(pfn, this.#zeroChecksum);
+        continue;
+      }
+      const checksum = crc(page.bytes);
+      const length = codec ? codec.compress(page.bytes, writer.scratch) : 0;
+      if (codec && length > 0) writer.addCompressed(pfn, length, checksum, codec.flag);
+      else writer.addRaw(pfn, n, checksum);
+    }
+  }
+
+  /** Most pages that hold something show it in their first words; the others go to the kernel, which looks at all of it. */
+  #isZero({ bytes, words }: PlacedPage): boolean {
+    for (let i = 0; i < PROBE_WORDS; i++) if (words[i] !== 0) return false;
+    this.#kernels.pages.set(bytes);
+    return this.#kernels.findZeros(1) === 1;
+  }
+
+  /** Reads pages into the space; what can't be read is halved down to the page, and a bad page is a hole. */
+  #readPages(space: Uint8Array, start: number, first: number, count: number): void {
     try {
       const at = first * this.#pageSize;
-      this.#options.machine.read(start + first, this.#kernels.pages.subarray(at, at + count * this.#pageSize));
+      this.#options.machine.read(start + first, space.subarray(at, at + count * this.#pageSize));
     } catch (error) {
       if (!(error instanceof DumpError)) throw error;
       if (count === 1) {
@@ -157,18 +163,21 @@ export class CaptureEngine {
         return;
       }
       const half = count >>> 1;
-      this.#readPages(start, first, half);
-      this.#readPages(start, first + half, count - half);
+      this.#readPages(space, start, first, half);
+      this.#readPages(space, start, first + half, count - half);
     }
   }
 
-  /** Sees to it that the open chunk takes one more page of `length` stored bytes. */
-  #makeRoom(length: number): void {
+  /** Sees to it that a chunk is open with room for pages. @returns how many, from 1 to `most`. */
+  #makeRoom(most: number): number {
     const { writer } = this.#options;
-    if (this.#open && writer.chunkFits(length)) return;
+    const room = this.#open ? writer.roomFor(most) : 0;
+    if (room > 0) return room;
     this.#endChunk();
-    this.#open = writer.openChunk(this.#left + 1);
-    if (!this.#open || !writer.chunkFits(length)) throw new EndEarly('the device is full');
+    this.#open = writer.openChunk(this.#left);
+    const pages = this.#open ? writer.roomFor(most) : 0;
+    if (pages === 0) throw new EndEarly('the device is full');
+    return pages;
   }
 
   /** Writes the open chunk and what is due after it, then serves progress, watchdog and cancel. */

@@ -56,14 +56,14 @@ export interface BodyChecksums {
   descriptors: number;
 }
 
-/** Buffers of a body in bytes; the default is 0.4 MiB in all for two passes. */
+/** Buffers of a body in bytes; the default is 0.8 MiB in all for two passes. */
 export interface BodySizes {
   readonly bitmapWindow: number;
   readonly descriptorWindow: number;
   readonly cursorWindow: number;
 }
 
-export const BODY_SIZES: BodySizes = { bitmapWindow: 2 ** 16, descriptorWindow: 3 * 2 ** 16, cursorWindow: 2 ** 16 };
+export const BODY_SIZES: BodySizes = { bitmapWindow: 2 ** 16, descriptorWindow: 3 * 2 ** 16, cursorWindow: 2 ** 18 };
 
 /** Writes bodies with buffers made once. */
 export class BodyWriter {
@@ -116,7 +116,7 @@ export class BodyWriter {
         throw new AssertionError('INDEX_ORDER', `pfn ${hex(pfn)} comes after ${hex(last)} in the indexes`);
       last = pfn;
       this.#bitmap.setBit(pfn);
-      this.#descriptors.put(cursor.bytes, cursor.at + INDEX_ENTRY.descriptor, PAGE_DESC.size);
+      this.#descriptors.putDescriptor(cursor.words, (cursor.at + INDEX_ENTRY.descriptor) / 4);
       cursor.advance();
       if ((++merged & SERVE_MASK) === 0) served();
     }
@@ -151,6 +151,7 @@ class StreamOut {
   readonly #device: DumpDevice;
   readonly #crc: Crc32;
   readonly #window: Uint8Array;
+  readonly #words: Uint32Array;
   /** Device offset of the window. */
   #offset = 0;
   /** Region offset of the window. */
@@ -163,6 +164,7 @@ class StreamOut {
     this.#device = device;
     this.#crc = crc;
     this.#window = new Uint8Array(windowBytes);
+    this.#words = new Uint32Array(this.#window.buffer);
   }
 
   begin(offset: number, length: number): void {
@@ -174,12 +176,12 @@ class StreamOut {
     this.#window.fill(0);
   }
 
-  /** Appends a piece that divides the window. */
-  put(bytes: Uint8Array, at: number, length: number): void {
+  /** Appends the descriptor at word `from` of `words`. The window holds whole ones. */
+  putDescriptor(words: Uint32Array, from: number): void {
     if (this.#fill === this.#window.length) this.#drain();
-    const window = this.#window;
-    for (let i = 0, to = this.#fill; i < length; i++) window[to + i] = bytes[at + i] as number;
-    this.#fill += length;
+    const to = this.#fill / 4;
+    for (let i = 0; i < PAGE_DESC.size / 4; i++) this.#words[to + i] = words[from + i] as number;
+    this.#fill += PAGE_DESC.size;
   }
 
   /** Sets a bit at or behind those set before. */
@@ -240,11 +242,12 @@ class IndexCursor {
   pfn = 0;
   /** The window; the current entry lies at `at`. */
   readonly bytes: Uint8Array;
+  /** The same by 32-bit word. */
+  readonly words: Uint32Array;
   at = 0;
   readonly #device: DumpDevice;
   readonly #crc: Crc32;
   readonly #pass: number;
-  readonly #view: DataView;
   #table: IndexTable | undefined;
   /** Number of the current index record. */
   #record = 0;
@@ -260,7 +263,7 @@ class IndexCursor {
     this.#crc = crc;
     this.#pass = pass;
     this.bytes = new Uint8Array(windowBytes);
-    this.#view = new DataView(this.bytes.buffer);
+    this.words = new Uint32Array(this.bytes.buffer);
   }
 
   begin(table: IndexTable): void {
@@ -280,8 +283,8 @@ class IndexCursor {
       if (this.at === this.#end) this.#fill();
     }
     this.#left--;
-    const at = this.at + INDEX_ENTRY.pfn;
-    this.pfn = this.#view.getUint32(at + 4, true) * 2 ** 32 + this.#view.getUint32(at, true);
+    const at = (this.at + INDEX_ENTRY.pfn) / 4;
+    this.pfn = (this.words[at + 1] as number) * 2 ** 32 + (this.words[at] as number);
   }
 
   #openNext(): boolean {

@@ -18,15 +18,35 @@ export interface ChunkPlan {
   readonly lend?: () => Uint8Array;
 }
 
+/** Views kept: those of four transfers of 1 MiB, twice. */
+const PLACED_MAX = 2048;
+
+/** A page in the chunk's memory, where it was read to. */
+export interface PlacedPage {
+  readonly bytes: Uint8Array;
+  /** The same by 32-bit word. */
+  readonly words: Uint32Array;
+}
+
 /**
- * Collects the pages of one chunk, as the record that it becomes. The page bytes begin behind room for the lists of a chunk
- * of raw pages; more entries than that, which only zero or compressed pages bring, move them up by a block now and then.
+ * Collects the pages of one chunk, as the record that it becomes, in the memory that the device is given in the end: pages
+ * are read into {@link space} behind those that are there, and a raw page that follows its neighbour stays where it is.
+ *
+ * ```
+ * | header + lists, room for more | stored bytes | space: pages just read … |
+ *                                 ▲ dataStart     ▲ dataStart + used, on the next page boundary
+ * ```
+ *
+ * The stored bytes begin behind room for the lists of a chunk of raw pages; more entries than that, which only zero or compressed
+ * pages bring, move them up by a block now and then.
  */
 export class ChunkBuffer {
   /** Entries in the open chunk. */
   count = 0;
   /** Where a codec puts a compressed page before {@link addCompressed} takes it; one page. */
   readonly scratch: Uint8Array;
+  /** Views of pages by their place in memory: raw pages lie in the same places chunk after chunk. */
+  readonly #placed = new Map<number, PlacedPage>();
   readonly #lists: Uint8Array;
   readonly #view: DataView;
   readonly #plan: ChunkPlan;
@@ -36,6 +56,7 @@ export class ChunkBuffer {
   /** Entries for which there is room before the page bytes. */
   #headEntries = 0;
   #used = 0;
+  #spaceStart = 0;
   #limitBytes = 0;
   #limitEntries = 0;
 
@@ -59,33 +80,57 @@ export class ChunkBuffer {
     this.#bytes = this.#lend();
   }
 
-  /** Would one more page of `length` stored bytes go in? */
-  fits(length: number): boolean {
-    const count = this.count + 1;
-    return count <= this.#limitEntries && this.#headLength(count) + this.#used + length <= this.#limitBytes;
+  /** How many pages, at most `most`, {@link space} has room for; 0 when the chunk is full. */
+  room(most: number): number {
+    const { pageSize } = this.#plan;
+    const left = this.#limitBytes - this.#headLength(this.count + 1) - roundUp(this.#used, pageSize);
+    let pages = Math.min(most, this.#limitEntries - this.count, Math.max(0, Math.floor(left / pageSize)));
+    while (pages > 0 && this.#spaceEnd(pages) > this.#limitBytes) pages--;
+    return pages;
+  }
+
+  /** Memory for so many pages, no more than there is {@link room} for; each is then added, in order, or left out. */
+  space(pages: number): Uint8Array {
+    const { pageSize } = this.#plan;
+    if (this.count + pages > this.#headEntries) this.#moveData(this.count + pages);
+    this.#spaceStart = this.#dataStart + roundUp(this.#used, pageSize);
+    return this.#bytes.subarray(this.#spaceStart, this.#spaceStart + pages * pageSize);
+  }
+
+  /** Page `n` of the space. */
+  placed(n: number): PlacedPage {
+    const at = this.#bytes.byteOffset + this.#spaceStart + n * this.#plan.pageSize;
+    const known = this.#placed.get(at);
+    if (known) return known;
+    const { buffer } = this.#bytes;
+    const { pageSize } = this.#plan;
+    const page = { bytes: new Uint8Array(buffer, at, pageSize), words: new Uint32Array(buffer, at, pageSize / 4) };
+    if (this.#placed.size < PLACED_MAX) this.#placed.set(at, page);
+    return page;
   }
 
   addZero(pfn: number, checksum: number): void {
-    this.#makeHeadRoom();
     this.#addEntry(pfn, 0, checksum, CODEC_ZERO);
   }
 
-  addRaw(pfn: number, page: Uint8Array, checksum: number): void {
-    this.#makeHeadRoom();
-    this.#bytes.set(page, this.#dataStart + this.#used);
-    this.#addEntry(pfn, page.length, checksum, 0);
+  /** Takes page `n` of the space as it is. */
+  addRaw(pfn: number, n: number, checksum: number): void {
+    const { pageSize } = this.#plan;
+    const from = this.#spaceStart + n * pageSize;
+    const to = this.#dataStart + this.#used;
+    if (from !== to) this.#bytes.copyWithin(to, from, from + pageSize);
+    this.#addEntry(pfn, pageSize, checksum, 0);
   }
 
-  /** Takes the first `length` bytes of {@link scratch}. */
+  /** Takes the first `length` bytes of {@link scratch} for the page of the space whose turn it is. */
   addCompressed(pfn: number, length: number, checksum: number, codecFlag: number): void {
-    this.#makeHeadRoom();
     this.#bytes.set(this.scratch.subarray(0, length), this.#dataStart + this.#used);
     this.#addEntry(pfn, length, checksum, codecFlag);
   }
 
   /**
-   * Ends the chunk, which must have entries, as the record at `offset` of the device: entries get their place in the record, and `index` one
-   * descriptor each from `indexAt` on.
+   * Ends the chunk, which must have entries, as the record at `offset` of the device: entries get their place in the record,
+   * and `index` one descriptor each from `indexAt` on.
    *
    * @returns the record's bytes, good until the next {@link open}, the header still to be filled.
    */
@@ -141,8 +186,11 @@ export class ChunkBuffer {
     if (from !== this.#dataStart) this.#bytes.copyWithin(this.#dataStart, from, from + this.#used);
   }
 
-  #makeHeadRoom(): void {
-    if (this.count === this.#headEntries) this.#moveData(this.count + 1);
+  /** Where a space of so many pages would end. */
+  #spaceEnd(pages: number): number {
+    const { pageSize } = this.#plan;
+    const head = Math.max(this.#dataStart, this.#headLength(this.count + pages));
+    return head + roundUp(this.#used, pageSize) + pages * pageSize;
   }
 
   #addEntry(pfn: number, length: number, checksum: number, codec: number): void {

@@ -17,7 +17,7 @@ import { encodeRecordHeader, plainHeader, type RecordHeader, type RecordKind, re
 import { type GenerationSize, LogRoom } from './log-room.ts';
 import { encodeStartRecord, startNotesOffset } from './log-start.ts';
 import { type BodyChecksums, BodyWriter, IndexTable } from './log-writer-body.ts';
-import { ChunkBuffer } from './log-writer-chunk.ts';
+import { ChunkBuffer, type PlacedPage } from './log-writer-chunk.ts';
 import { KdumpFront } from './log-writer-front.ts';
 import { IndexBuffer } from './log-writer-index.ts';
 
@@ -25,7 +25,7 @@ import { IndexBuffer } from './log-writer-index.ts';
  * Appends one dump to one device.
  *
  * The order is: {@link begin} (or {@link resume}), then for each pass {@link openPass}, chunks, {@link closePass}; a chunk is
- * {@link openChunk}, pages while {@link chunkFits}, {@link closeChunk}. {@link writeGeneration} makes visible what was
+ * {@link openChunk}, pages while there is {@link roomFor} them, {@link closeChunk}. {@link writeGeneration} makes visible what was
  * appended; the last call is one of it. Everything of a size is allocated by the constructor.
  *
  * Room for the closing index record and generation is always kept: `openChunk` says no before it could be touched.
@@ -185,9 +185,19 @@ export class LogWriter {
     return true;
   }
 
-  /** Does one more page of `length` stored bytes (0 for a zero page) go into the open chunk? */
-  chunkFits(length: number): boolean {
-    return this.#chunk.fits(length);
+  /** How many pages, at most `most`, go into the open chunk; 0 when it is full. */
+  roomFor(most: number): number {
+    return this.#chunk.room(most);
+  }
+
+  /** Memory of the open chunk for so many pages: they are read there, then each in turn is added or left out. */
+  space(pages: number): Uint8Array {
+    return this.#chunk.space(pages);
+  }
+
+  /** Page `n` of the last {@link space}. */
+  placed(n: number): PlacedPage {
+    return this.#chunk.placed(n);
   }
 
   /** Where a codec puts a page for {@link addCompressed}; page size. */
@@ -201,11 +211,12 @@ export class LogWriter {
     this.zeros++;
   }
 
-  addRaw(pfn: number, page: Uint8Array, checksum: number): void {
-    this.#chunk.addRaw(pfn, page, checksum);
+  /** Takes page `n` of the last {@link space} as it is. */
+  addRaw(pfn: number, n: number, checksum: number): void {
+    this.#chunk.addRaw(pfn, n, checksum);
   }
 
-  /** Takes the first `length` bytes of {@link scratch}; `checksum` is of the page before compression. */
+  /** Takes the first `length` bytes of {@link scratch} for the page whose turn it is; `checksum` is of the page before compression. */
   addCompressed(pfn: number, length: number, checksum: number, codecFlag: number): void {
     this.#chunk.addCompressed(pfn, length, checksum, codecFlag);
   }
