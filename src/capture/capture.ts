@@ -129,7 +129,7 @@ class CaptureRun {
     const { machine, supervisor, codec } = options;
     this.#options = options;
     this.#log = new RunLog(supervisor.clock, options.tell);
-    const plan = planCapture(machine.ranges, options.essential);
+    const plan = planCapture(machine, options.essential);
     this.#progress = {
       phase: 'checking',
       device: '',

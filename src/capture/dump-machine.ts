@@ -9,8 +9,7 @@ import type { Vmcore } from '../format/vmcore.ts';
 import type { Machine } from './machine.ts';
 
 /**
- * A dump as a machine. Pages that the dump left out are no memory of it; pages that it should have and can't give stay
- * memory and become holes.
+ * A dump as a machine. Pages that a filter left out stay so; pages that it should have and can't give become holes.
  *
  * @throws UnsupportedError `DUMP_RANGES` where its pages lie in more ranges than a start record holds.
  */
@@ -21,7 +20,9 @@ export function openDumpMachine(dump: Vmcore): Machine {
     kind: 'file',
     arch: dump.arch,
     pageSize,
-    ranges: collectRanges(dump),
+    ...collectRanges(dump),
+    ...(dump.header.dumpLevel !== undefined && { dumpLevel: dump.header.dumpLevel }),
+    maxMapnr: dump.maxMapnr,
     notes: writeNotes(dump.notes, dump.littleEndian),
     segments: dump.segments,
     read(pfn, target) {
@@ -31,22 +32,29 @@ export function openDumpMachine(dump: Vmcore): Machine {
   };
 }
 
-function collectRanges(dump: Vmcore): Range[] {
-  const ranges: { start: number; end: number }[] = [];
+function collectRanges(dump: Vmcore): Required<Pick<Machine, 'ranges' | 'excluded'>> {
+  const ranges: Range[] = [];
+  const excluded: Range[] = [];
+  let [together, end] = [0, -1];
   for (const run of dump.walkPages()) {
-    if (run.presence === 'excluded') continue;
-    const last = ranges.at(-1);
-    if (last?.end === run.start) last.end = run.end;
-    else ranges.push({ start: run.start, end: run.end });
-    if (ranges.length > LOG_LIMITS.ranges)
+    appendRun(run.presence === 'excluded' ? excluded : ranges, run);
+    if (run.start !== end) together++;
+    end = run.end;
+    if (Math.max(ranges.length, excluded.length, together) > LOG_LIMITS.ranges)
       throw new UnsupportedError(
         'DUMP_RANGES',
         `${dump.name}: its pages lie in more than ${LOG_LIMITS.ranges} ranges, a start record holds no more`,
-        { ranges: ranges.length },
+        { ranges: ranges.length, excluded: excluded.length },
         'capture the unfiltered dump',
       );
   }
-  return ranges;
+  return { ranges, excluded };
+}
+
+function appendRun(ranges: Range[], { start, end }: Range): void {
+  const last = ranges.at(-1);
+  if (last?.end === start) ranges[ranges.length - 1] = { start: last.start, end };
+  else ranges.push({ start, end });
 }
 
 /** Head of a note. Source: linux `include/uapi/linux/elf.h`, `Elf64_Nhdr`. */

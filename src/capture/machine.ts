@@ -1,10 +1,8 @@
 /** What is dumped: the crashed kernel seen from its capture kernel, a guest, the live kernel, or a dump file. */
 
 import type { Range } from '../base/ranges.ts';
+import type { MACHINE_KIND } from '../format/kdump/log-layout.ts';
 import type { ArchName, VirtualSegment } from '../format/vmcore.ts';
-
-/** Kinds, as the start record numbers them. */
-export const MACHINE_KIND = { vmcore: 1, guest: 2, live: 3, file: 4 } as const;
 
 export type MachineKind = keyof typeof MACHINE_KIND;
 
@@ -21,8 +19,14 @@ export interface Machine {
   readonly kind: MachineKind;
   readonly arch: ArchName;
   readonly pageSize: number;
-  /** Pfns that exist, sorted and disjoint. */
+  /** Pfns that exist and can be read, sorted and disjoint. */
   readonly ranges: readonly Range[];
+  /** Pfns that exist and were left out by a filter before us; none where absent. */
+  readonly excluded?: readonly Range[];
+  /** What that filter left out: the bits of makedumpfile's `-d`. */
+  readonly dumpLevel?: number;
+  /** First pfn past the end of memory, where that is more than the ranges tell. */
+  readonly maxMapnr?: number;
   /** The bytes of the PT_NOTE segment: registers of the CPUs, VMCOREINFO. Copied into the dump as they are. */
   readonly notes: Uint8Array;
   /** Virtual mappings that the machine tells, such as /proc/vmcore's segments; may be empty. */

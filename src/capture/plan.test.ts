@@ -4,12 +4,25 @@ import { randomBelow, seededRandom } from '../base/random.ts';
 import { countRanges, type Range } from '../base/ranges.ts';
 import { countBelow, planCapture, WindowWalker } from './plan.ts';
 
+test('excluded pages are memory, and in no pass', () => {
+  const memory = { ranges: [{ start: 10, end: 20 }], excluded: [{ start: 20, end: 25 }], maxMapnr: 40 };
+  const plan = planCapture(memory, [{ start: 18, end: 22 }]);
+  assert.deepEqual([plan.present, plan.planned, plan.maxMapnr], [15, 10, 40]);
+  assert.deepEqual(plan.ranges, [{ start: 10, end: 25 }]);
+  assert.deepEqual(
+    plan.passes.map(({ ranges }) => ranges),
+    [[{ start: 18, end: 20 }], [{ start: 10, end: 18 }]],
+  );
+});
+
 test('essential pages go first, the rest by pfn, each page once', () => {
   const plan = planCapture(
-    [
-      { start: 100, end: 200 },
-      { start: 0, end: 50 },
-    ],
+    {
+      ranges: [
+        { start: 100, end: 200 },
+        { start: 0, end: 50 },
+      ],
+    },
     [
       { start: 40, end: 120 },
       { start: 300, end: 310 },
@@ -39,7 +52,7 @@ test('essential pages go first, the rest by pfn, each page once', () => {
 test('windows cover every page of a pass once, in order, from anywhere', () => {
   const random = seededRandom(5);
   for (let round = 0; round < 200; round++) {
-    const { ranges } = planCapture(randomRanges(random), []);
+    const { ranges } = planCapture({ ranges: randomRanges(random) }, []);
     const from = randomBelow(random, 400);
     const size = 1 + randomBelow(random, 20);
     const walker = new WindowWalker(ranges, size, from);

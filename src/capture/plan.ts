@@ -24,7 +24,7 @@ export interface PlannedPass {
 
 /** What a capture sets out to store. */
 export interface CapturePlan {
-  /** All memory of the machine, normalized. */
+  /** All memory of the machine, normalized, with what a filter left out. */
   readonly ranges: readonly Range[];
   /** First pfn past the end of memory. */
   readonly maxMapnr: number;
@@ -38,26 +38,39 @@ export interface CapturePlan {
 /** Ranges of pass 0 that we keep apart; what is beyond goes with the rest. */
 export const ESSENTIAL_RANGES_MAX = 2 ** 15;
 
+/** The memory of a machine, pfns in any order; see `Machine`. */
+export interface MachineMemory {
+  readonly ranges: readonly Range[];
+  readonly excluded?: readonly Range[];
+  readonly maxMapnr?: number;
+}
+
 /**
- * Plans the passes: first what is both essential and there, then everything else by pfn.
+ * Plans the passes: first what is both essential and there, then everything else by pfn. Excluded pages are in no pass.
  *
- * @param ranges pfns of the machine, in any order.
- * @param essential pfns worth having first, in any order; those outside the machine are ignored.
+ * @param essential pfns worth having first, in any order; those that can't be read are ignored.
  */
-export function planCapture(ranges: readonly Range[], essential: readonly Range[]): CapturePlan {
-  const all = normalizeRanges(ranges);
+export function planCapture(memory: MachineMemory, essential: readonly Range[]): CapturePlan {
+  const { excluded = [], maxMapnr = 0 } = memory;
+  const stored = normalizeRanges(memory.ranges);
+  const all = normalizeRanges([...stored, ...excluded]);
   assert(
     all.length <= LOG_LIMITS.ranges,
     `planning a capture: ${all.length} ranges of memory, at most ${LOG_LIMITS.ranges}`,
   );
-  const first = intersectRanges(normalizeRanges(essential), all).slice(0, ESSENTIAL_RANGES_MAX);
-  const passes = [first, subtractRanges(all, first)].map((passRanges, index) => ({
+  const first = intersectRanges(normalizeRanges(essential), stored).slice(0, ESSENTIAL_RANGES_MAX);
+  const passes = [first, subtractRanges(stored, first)].map((passRanges, index) => ({
     name: PASS_NAMES[index] as string,
     ranges: passRanges,
     pages: countRanges(passRanges),
   }));
-  const present = countRanges(all);
-  return { ranges: all, maxMapnr: all.at(-1)?.end ?? 0, present, planned: present, passes };
+  return {
+    ranges: all,
+    maxMapnr: Math.max(maxMapnr, all.at(-1)?.end ?? 0),
+    present: countRanges(all),
+    planned: countRanges(stored),
+    passes,
+  };
 }
 
 /**

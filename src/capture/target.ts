@@ -6,13 +6,14 @@ import type { PageCodec } from '../codec/codec.ts';
 import type { KernelBinaries } from '../codec/page-kernels.ts';
 import { type Label, labelGeometry, writeLabelState } from '../format/kdump/label.ts';
 import { DUMP_LEVEL_ZERO } from '../format/kdump/layout.ts';
+import { MACHINE_KIND } from '../format/kdump/log-layout.ts';
 import type { WriterParameters } from '../format/kdump/log-parameters.ts';
 import type { StartRecord } from '../format/kdump/log-start.ts';
 import { LogWriter } from '../format/kdump/log-writer.ts';
 import { findNote, prstatusNotes, VMCOREINFO_OWNER, walkNotes } from '../format/notes.ts';
 import type { Utsname } from '../format/vmcore.ts';
 import { CaptureEngine } from './engine.ts';
-import { MACHINE_KIND, type Machine } from './machine.ts';
+import type { Machine } from './machine.ts';
 import type { CapturePlan } from './plan.ts';
 import { type ResumePoint, restoreLog } from './resume.ts';
 import type { RunLog } from './run-log.ts';
@@ -79,7 +80,7 @@ export function capturePart(
     pageSize: job.machine.pageSize,
     start: startRecord(job),
     present: plan.present,
-    timestampSeconds: job.facts.crashSeconds || Math.floor(supervisor.clock.wallMs() / 1000),
+    timestampSeconds: job.facts.crashSeconds || (job.machine.kind === 'file' ? 0 : nowSeconds(job)),
     parameters: job.parameters,
     crc: job.crc,
     served: () => supervisor.progress(progress),
@@ -115,6 +116,11 @@ export function capturePart(
   return { complete, writer };
 }
 
+/** A dump file died long before: only its own header could say when. */
+function nowSeconds({ supervisor }: DumpJob): number {
+  return Math.floor(supervisor.clock.wallMs() / 1000);
+}
+
 /** The last generation was whole when stage 1 was killed: block 0 must name it, then the label follows. */
 function finishLast(resume: ResumePoint, writer: LogWriter): boolean {
   writer.showGeneration(resume.state.generation?.record.bitmap1Offset as number, true);
@@ -135,7 +141,7 @@ function startRecord(job: DumpJob): Omit<StartRecord, 'notesOffset'> {
     vmcoreinfo: vmcoreinfo
       ? { offset: vmcoreinfo.descOffset, length: vmcoreinfo.desc.length }
       : { offset: 0, length: 0 },
-    dumpLevel: DUMP_LEVEL_ZERO,
+    dumpLevel: (machine.dumpLevel ?? 0) | DUMP_LEVEL_ZERO,
     codec: job.codec?.flag ?? 0,
     ranges: plan.ranges,
     passes: plan.passes.map(({ name, pages }) => ({

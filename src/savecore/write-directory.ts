@@ -91,7 +91,7 @@ function planCopy(part: DeviceDump): PartPlan {
   const { start, log } = part;
   const plan = {
     utsname: start?.utsname ?? NO_UTSNAME,
-    timestampSeconds: crashSeconds(part),
+    timestampSeconds: part.header.timestampSeconds === undefined ? 0 : crashSeconds(part),
     pageSize: part.pageSize,
     maxMapnr: part.maxMapnr,
     storedMax: part.countPages().stored,

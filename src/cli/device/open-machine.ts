@@ -6,7 +6,6 @@ import { openDumpMachine } from '../../capture/dump-machine.ts';
 import type { Machine } from '../../capture/machine.ts';
 import { type ExaminedMachine, examineMachine } from '../../capture/machine-facts.ts';
 import { openVmcoreMachine } from '../../capture/vmcore-machine.ts';
-import type { Vmcore } from '../../format/vmcore.ts';
 import { readBootId } from '../../host/boot-id.ts';
 import { openMapped, PROC_VMCORE } from '../../host/vmcore-map.ts';
 import { openDumpFile } from '../open-dump.ts';
@@ -16,8 +15,6 @@ export interface OpenMachine extends ExaminedMachine {
   readonly machine: Machine;
   /** 16 bytes of the capture kernel's boot over /proc/vmcore; zeros otherwise, and then no capture is ever resumed. */
   readonly bootId: Uint8Array;
-  /** What a dump of this machine will not show, one sentence each. */
-  readonly losses: readonly string[];
   close(): void;
 }
 
@@ -52,7 +49,7 @@ function openVmcore(path: string): OpenMachine {
   const source = openMapped(path, { map: isProc });
   const machine = openVmcoreMachine(source);
   const bootId = isProc ? readBootId() : new Uint8Array(16);
-  return { machine, bootId, losses: [], ...examineMachine(machine), close: () => source.close() };
+  return { machine, bootId, ...examineMachine(machine), close: () => source.close() };
 }
 
 function openDump(path: string): OpenMachine {
@@ -64,19 +61,6 @@ function openDump(path: string): OpenMachine {
     ...(physBase !== undefined && { physBase }),
     ...(timestampSeconds !== undefined && { crashSeconds: timestampSeconds }),
   };
-  const losses = findLosses(dump.vmcore);
   const bootId = new Uint8Array(16);
-  return { machine, bootId, losses, ...examineMachine(machine, known), close: () => dump.close() };
-}
-
-/** What was filtered out of a dump is no memory of the machine that it is captured as. */
-function findLosses(vmcore: Vmcore): string[] {
-  let excluded = 0;
-  for (const run of vmcore.walkPages()) if (run.presence === 'excluded') excluded += run.end - run.start;
-  if (excluded === 0) return [];
-  const { dumpLevel } = vmcore.header;
-  const level = dumpLevel === undefined ? '' : ` at dump level ${dumpLevel}`;
-  return [
-    `${vmcore.name} is filtered: ${excluded} pages were excluded${level}; in the captured dump they are no memory, and no level is named`,
-  ];
+  return { machine, bootId, ...examineMachine(machine, known), close: () => dump.close() };
 }

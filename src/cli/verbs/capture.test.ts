@@ -114,15 +114,26 @@ describe('capture', () => {
     assert.match(noPanic.err, /exists only in a capture kernel, after a panic\nhint: `diskdump arm`/);
   });
 
-  test('what a filtered dump left out is not carried over, and that is said', async () => {
+  test('what a filtered dump left out stays excluded, on the device and in what is saved; no time is made up', async () => {
     const source = join(scratchFolder(), 'filtered');
-    writeFileSync(
-      source,
-      buildKdump({ dumpLevel: 31, pages: [{ pfn: 1, bytes: new Uint8Array(4096).fill(7) }], alsoPresent: [3, 4] }),
-    );
-    const { code, err } = await runCli('capture', source, '--to', await formatted(16 * MIB));
+    const page = { pfn: 1, bytes: new Uint8Array(4096).fill(7) };
+    writeFileSync(source, buildKdump({ dumpLevel: 31, pages: [page], alsoPresent: [3, 4] }));
+    const facts = async (path: string) => {
+      const { pages, dumpLevel, crashTime, state } = JSON.parse((await runCli('info', '--json', path)).out);
+      return { pages, dumpLevel, crashTime, state };
+    };
+    const expected = await facts(source);
+    assert.deepEqual([expected.pages.excluded, expected.dumpLevel], [2, 31]);
+    const device = await formatted(16 * MIB);
+    const { code, err } = await runCli('capture', source, '--to', device);
     assert.equal(code, 0, err);
-    assert.match(err, /^warning: .*filtered: 2 pages were excluded at dump level 31;/);
+    assert.deepEqual(await facts(device), expected);
+    const read = await runCli('read', '--phys', device, '0x3000', '8');
+    assert.equal(read.code, 4);
+    assert.match(read.err, /excluded/);
+    const crash = scratchFolder();
+    const saved = JSON.parse((await runCli('save', '--json', '--to', crash, device)).out);
+    assert.deepEqual(await facts(join(saved.dir, 'vmcore')), expected);
   });
 });
 

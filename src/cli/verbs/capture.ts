@@ -35,9 +35,8 @@ MACHINE is vmcore:/proc/vmcore (the crashed kernel, seen from its capture kernel
   run(flags, [name], io) {
     if (flags.to.length === 0)
       throw new UsageError('CAPTURE_NO_DEVICE', 'capture: no device is given', {}, 'name one with --to DEVICE');
-    const { machine, bootId, facts, essential, remarks, losses, close } = openMachine(name as string);
+    const { machine, bootId, facts, essential, remarks, close } = openMachine(name as string);
     try {
-      for (const loss of losses) io.warn(loss);
       for (const remark of remarks) io.detail(remark);
       const codecs = nodeCodecs();
       const codec = flags.compress && flags.compress !== 'none' ? codecs.get(CODEC_FLAG[flags.compress]) : undefined;

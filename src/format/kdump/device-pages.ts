@@ -24,8 +24,8 @@ import type {
 import { NewerPages, type PageEntry } from './device-newer.ts';
 import type { DeviceDump } from './device-vmcore.ts';
 import type { Label } from './label.ts';
-import { encodeKdumpHeader, encodeSubHeader, KDUMP_VERSION } from './layout.ts';
-import { GEOMETRY } from './log-layout.ts';
+import { DUMP_LEVEL_ZERO, encodeKdumpHeader, encodeSubHeader, KDUMP_VERSION } from './layout.ts';
+import { GEOMETRY, MACHINE_KIND } from './log-layout.ts';
 import type { EntryMerge } from './log-merge.ts';
 import type { LogState } from './log-reader.ts';
 import type { StartRecord } from './log-start.ts';
@@ -316,7 +316,8 @@ function openCovered(plan: DevicePagesPlan, maxMapnr: number): ReturnType<typeof
   });
   encodeSubHeader(head.subarray(pageSize), {
     physBase: start?.physBase ?? 0,
-    dumpLevel: start?.dumpLevel ?? 1,
+    // Pages that are not there were left out by a filter only where everything else is.
+    dumpLevel: generation.header.last ? (start?.dumpLevel ?? DUMP_LEVEL_ZERO) : DUMP_LEVEL_ZERO,
     notesOffset: 0,
     notesLength: 0,
     vmcoreinfoOffset: 0,
@@ -337,6 +338,9 @@ function overlayHead(source: ByteSource, head: Uint8Array): ByteSource {
       target.set(head.subarray(offset, Math.min(head.length, offset + got)));
       return got;
     },
+    ...(source.dataFrom && {
+      dataFrom: (offset: number) => (offset < head.length ? offset : (source.dataFrom?.(offset) as number)),
+    }),
   };
 }
 
@@ -347,9 +351,10 @@ function readVmcoreinfo({ notes, vmcoreinfo }: StartRecord): Uint8Array | undefi
 
 function headerFacts(start: StartRecord | undefined, passes: readonly PassState[]): VmcoreHeader {
   if (!start) return { version: KDUMP_VERSION, passes };
+  const seconds = start.crashSeconds || (start.machineKind === MACHINE_KIND.file ? 0 : Math.floor(start.wallMs / 1000));
   return {
     utsname: start.utsname,
-    timestampSeconds: start.crashSeconds === 0 ? Math.floor(start.wallMs / 1000) : start.crashSeconds,
+    ...(seconds > 0 && { timestampSeconds: seconds }),
     dumpLevel: start.dumpLevel,
     physBase: start.physBase,
     cpuCount: start.cpuCount,

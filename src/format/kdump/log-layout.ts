@@ -154,6 +154,9 @@ export const CHUNK_ENTRY = {
 
 export const CODEC_ZERO = 0x8000;
 
+/** Kinds of machines, as the start record numbers them. */
+export const MACHINE_KIND = { vmcore: 1, guest: 2, live: 3, file: 4 } as const;
+
 /**
  * Entry in an index's lists: a pfn and its KDUMP page descriptor (24 bytes, PAGE_DESC of `layout.ts`) as the generation
  * will hold it. A zero page has the shared zero page's offset, 2·page size.
