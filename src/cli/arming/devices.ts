@@ -2,7 +2,7 @@
 
 import { DumpError, RefusedError, UsageError } from '../../base/errors.ts';
 import { formatUuid, hexBytes } from '../../base/hex.ts';
-import { BlockDevice } from '../../driver/block.ts';
+import { ThreadedDevice } from '../../driver/threaded.ts';
 import { checkIdentity, type DeviceState, type Label, readLabel, writeLabelState } from '../../format/kdump/label.ts';
 import { checkSignatures } from '../../format/kdump/signature.ts';
 import { type DeviceId, identifyDevice } from '../../host/block-devices.ts';
@@ -126,7 +126,7 @@ function machineProblem({ identity }: Label): string | undefined {
   return `it was formatted by another machine (machine id ${theirs}, this one is ${ours})`;
 }
 
-function stateProblems(device: BlockDevice, label: Label): string[] {
+function stateProblems(device: ThreadedDevice, label: Label): string[] {
   switch (label.state.state) {
     case 'ready': {
       // All blocks of a terabyte are for `diskdump check`; a sample is read in less than a second.
@@ -140,8 +140,9 @@ function stateProblems(device: BlockDevice, label: Label): string[] {
   }
 }
 
-function withDevice<T>(path: string, writable: boolean, use: (device: BlockDevice) => T): T {
-  const device = BlockDevice.open(path, { writable });
+/** A disk that does not answer is an answer after its deadline, not a command that nobody can end. */
+function withDevice<T>(path: string, writable: boolean, use: (device: ThreadedDevice) => T): T {
+  const device = ThreadedDevice.open(path, { writable });
   try {
     return use(device);
   } finally {

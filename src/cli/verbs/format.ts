@@ -2,7 +2,6 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { isDeviceError } from '../../base/device.ts';
-import { RefusedError, UsageError } from '../../base/errors.ts';
 import { formatUuid, parseUuid } from '../../base/hex.ts';
 import { BlockDevice } from '../../driver/block.ts';
 import {
@@ -72,7 +71,7 @@ The exit code is 1 where the device is refused.`,
       const { contents, losses } = checkLosses(device, flags.force || flags.dryRun);
       const machine = machineSize(flags.forRam);
       const shape = await parameters(flags);
-      const plan = planOrRefuse(device, {
+      const plan = planFormat(device, {
         uuid: randomUuid(),
         nowMs: Math.floor(systemClock.wallMs()),
         machineId: readMachineId(),
@@ -92,16 +91,6 @@ The exit code is 1 where the device is refused.`,
     }
   },
 });
-
-/** A device that is too small was named rightly and parameters that fit nowhere were not: the first is a refusal. */
-function planOrRefuse(...given: Parameters<typeof planFormat>): FormatPlan {
-  try {
-    return planFormat(...given);
-  } catch (error) {
-    if (!(error instanceof UsageError) || error.code !== 'DEVICE_TOO_SMALL') throw error;
-    throw new RefusedError(error.code, error.message, error.data, error.hint, error);
-  }
-}
 
 interface ParameterFlags {
   readonly sampleRate?: number | undefined;

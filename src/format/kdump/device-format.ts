@@ -2,7 +2,7 @@
 
 import { type Crc32, crc32 } from '../../base/crc32.ts';
 import { type DumpDevice, writeDevice } from '../../base/device.ts';
-import { UsageError } from '../../base/errors.ts';
+import { RefusedError, UsageError } from '../../base/errors.ts';
 import {
   BLOCK_ORDER_MAX,
   checkIdentity,
@@ -58,8 +58,8 @@ export interface FormatPlan {
 /**
  * Plans the format of a device; reads and writes nothing.
  *
- * @throws UsageError `DEVICE_TOO_SMALL` with `data.required`; `SAMPLE_RATE`, `BLOCK_ORDER`, `LOG_AREA_SIZE` for parameters out
- * of range.
+ * @throws RefusedError `DEVICE_TOO_SMALL` with `data.required`; UsageError `SAMPLE_RATE`, `BLOCK_ORDER`, `LOG_AREA_SIZE` for
+ *   parameters out of range.
  */
 export function planFormat(device: DumpDevice, options: FormatOptions): FormatPlan {
   const { sampleRate = SAMPLE_RATE_DEFAULT, blockOrder = BLOCK_ORDER_DEFAULT, full = false } = options;
@@ -75,7 +75,7 @@ export function planFormat(device: DumpDevice, options: FormatOptions): FormatPl
   const geometry = planGeometry(device.size, options);
   const required = options.requiredBytes ?? 0;
   if (geometry.countedSize < required)
-    throw new UsageError(
+    throw new RefusedError(
       'DEVICE_TOO_SMALL',
       `${device.name} has ${device.size} bytes, ${required} are needed for head, log area, labels and the first pass`,
       { size: device.size, required },

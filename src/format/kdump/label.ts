@@ -3,7 +3,14 @@
 import { type Crc32, crc32 } from '../../base/crc32.ts';
 import { roundDown } from '../../base/cursor.ts';
 import { type DumpDevice, readDevice, writeDevice } from '../../base/device.ts';
-import { AssertionError, DeviceError, DumpError, UnsupportedError, UsageError } from '../../base/errors.ts';
+import {
+  AssertionError,
+  DeviceError,
+  DumpError,
+  RefusedError,
+  UnsupportedError,
+  UsageError,
+} from '../../base/errors.ts';
 import { formatUuid } from '../../base/hex.ts';
 import { cutSerial, decodeIdentity, decodeState, encodeState, NO_IDENTITY } from './label-blocks.ts';
 import { GEOMETRY, type STATE } from './log-layout.ts';
@@ -81,7 +88,7 @@ const CAPACITY_MIN = GEOMETRY.logStart + GEOMETRY.granule;
  * The geometry of a device of `size` bytes.
  *
  * @param options.logAreaBytes a multiple of 64 KiB; 16 MiB by default, 0 for none.
- * @throws UsageError `DEVICE_TOO_SMALL` with `data.required` where not even the head fits.
+ * @throws RefusedError `DEVICE_TOO_SMALL` with `data.required` where not even the head fits.
  */
 export function planGeometry(size: number, options: { readonly logAreaBytes?: number } = {}): Geometry {
   const logAreaBytes = options.logAreaBytes ?? GEOMETRY.logAreaDefault;
@@ -96,7 +103,7 @@ export function planGeometry(size: number, options: { readonly logAreaBytes?: nu
   const countedSize = roundDown(size, GEOMETRY.granule);
   const required = CAPACITY_MIN + logAreaBytes + GEOMETRY.labelArea;
   if (countedSize < required)
-    throw new UsageError(
+    throw new RefusedError(
       'DEVICE_TOO_SMALL',
       `the device has ${size} bytes, ${required} are needed for head, log area and labels`,
       { size, required },
