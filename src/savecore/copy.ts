@@ -92,7 +92,11 @@ export function* copyVmcore(
  *
  * @throws FormatError `SAVE_VERIFY` where the copy is not what was written.
  */
-export function* verifyCopy(source: ByteSource, expected: CopySummary, options: CopyOptions): Generator<number, void> {
+export function* verifyCopy(
+  source: ByteSource,
+  expected: Pick<CopySummary, 'pages' | 'bytes'>,
+  options: CopyOptions,
+): Generator<number, void> {
   const copy = openKdump(source, options);
   const page = new Uint8Array(copy.pageSize);
   let pages = 0;

@@ -6,8 +6,18 @@ import type { SaveStore } from './store.ts';
 export interface SavedMark {
   readonly dumpUuid: string;
   readonly whole: boolean;
-  /** The parts in it, with the sizes of their files; a part that turns up later is saved for itself. */
-  readonly parts: readonly { readonly part: number; readonly file: string; readonly bytes: number }[];
+  /** The parts in it; a part that turns up later is saved for itself. */
+  readonly parts: readonly SavedPart[];
+}
+
+/** One file of a saved dump. */
+export interface SavedPart {
+  readonly part: number;
+  readonly file: string;
+  readonly bytes: number;
+  /** Pages in it, and pages of the device that could not be proved and are not; 0 for a log. */
+  readonly pages: number;
+  readonly struckPages: number;
 }
 
 /** Crash directories of one host, as netdump and diskdump named them: no client of netdump can be 127.0.0.1. */
@@ -43,17 +53,26 @@ export function unfinishedDirectory(dumpUuid: string): string {
   return `incomplete-${dumpUuid}`;
 }
 
-/** The directory that holds a whole save of these parts of a dump, their files as long as they were written, or `undefined`. */
+/** The first of {@link walkSavedDirectories}. */
 export function findSavedDirectory(store: SaveStore, dumpUuid: string, parts: readonly number[]): string | undefined {
+  for (const { name } of walkSavedDirectories(store, dumpUuid, parts)) return name;
+  return undefined;
+}
+
+/** The directories that hold a whole save of these parts of a dump, their files as long as they were written. */
+export function* walkSavedDirectories(
+  store: SaveStore,
+  dumpUuid: string,
+  parts: readonly number[],
+): Generator<{ readonly name: string; readonly parts: readonly SavedPart[] }> {
   for (const name of store.list('').sort().slice(-DIRECTORIES_MAX)) {
     if (!name.startsWith(`${HOST}-`)) continue;
     const mark = readSavedMark(store, name);
     if (!mark?.whole || mark.dumpUuid !== dumpUuid) continue;
     const holds = (part: number): boolean =>
       mark.parts.some((saved) => saved.part === part && store.fileSize(`${name}/${saved.file}`) === saved.bytes);
-    if (parts.every(holds)) return name;
+    if (parts.every(holds)) yield { name, parts: mark.parts };
   }
-  return undefined;
 }
 
 /** What a directory's `info.json` says of itself; `undefined` when it is no save of ours. */
@@ -67,11 +86,11 @@ export function readSavedMark(store: SaveStore, directory: string): SavedMark | 
 function parseParts(value: unknown): SavedMark['parts'] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((entry: unknown) => {
-    const { part, file, bytes } = (entry ?? {}) as Record<string, unknown>;
+    const { file, part, bytes, pages = 0, struckPages = 0 } = (entry ?? {}) as Record<string, unknown>;
     const plain = typeof file === 'string' && /^[\w.-]+$/.test(file);
-    return plain && Number.isSafeInteger(part) && Number.isSafeInteger(bytes)
-      ? [{ part: part as number, file, bytes: bytes as number }]
-      : [];
+    const numbers = { part, bytes, pages, struckPages };
+    const counted = Object.values(numbers).every(Number.isSafeInteger);
+    return plain && counted ? [{ file, ...(numbers as Omit<SavedPart, 'file'>) }] : [];
   });
 }
 

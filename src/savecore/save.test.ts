@@ -133,6 +133,40 @@ test('a directory that names the dump is believed only with its files in it', ()
   assertHolds(store, directoryOf(again!.dir), machine);
 });
 
+test('an earlier save is believed only with what the device gives now, and proved once more', () => {
+  const machine = readableMachine(23);
+  const disk = formattedDisk(23);
+  captureTo(machine, [disk]);
+  const victim = pagesOf(machine).find((pfn) => machine.kindOf(pfn) === 'random')!;
+  const at = findBytes(disk.contents, machine.truth(victim));
+  const store = new MemoryStore();
+  // A disk that does not read well in one run, and does in the next.
+  disk.contents[at + 100]! ^= 1;
+  const [poor] = saveFrom([disk], store, { keep: true }).records;
+  assert.equal(poor!.state, 'partial');
+  disk.contents[at + 100]! ^= 1;
+  const [whole] = saveFrom([disk], store, { keep: true }).records;
+  assert.deepEqual([whole!.state, whole!.again], ['complete', false]);
+  assert.equal(saveFrom([disk], store, { keep: true }).records[0]!.dir, whole!.dir);
+  // A file system that loses a bit of the finished file.
+  store.flipBit(`${directoryOf(whole!.dir)}/vmcore`, 100);
+  const [anew] = saveFrom([disk], store).records;
+  assert.deepEqual([anew!.state, anew!.again], ['complete', false]);
+  assert.notEqual(anew!.dir, whole!.dir);
+  assertHolds(store, directoryOf(anew!.dir), machine);
+});
+
+test('a save that was there already names the device that it frees', () => {
+  const disk = formattedDisk(24);
+  captureTo(readableMachine(24), [disk]);
+  const clone = new SimDisk({ name: 'clone', image: disk.contents, location: disk.location });
+  const store = new MemoryStore();
+  saveFrom([disk], store, { keep: true });
+  const [again] = saveFrom([clone], store).records;
+  assert.deepEqual([again!.again, again!.device], [true, 'clone']);
+  assert.deepEqual([stateOf(clone), stateOf(disk)], ['ready', 'complete']);
+});
+
 test('parts on several devices: the complete one is the vmcore, none is touched before all are safe', () => {
   const machine = readableMachine(4);
   const [first, second] = [formattedDisk(4), formattedDisk(5)];

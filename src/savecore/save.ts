@@ -13,12 +13,12 @@ import { formatUuid } from '../base/hex.ts';
 import { reformatDevice } from '../format/kdump/device-format.ts';
 import type { DeviceDump } from '../format/kdump/device-vmcore.ts';
 import { type Label, writeLabelState } from '../format/kdump/label.ts';
-import { findSavedDirectory } from './directory.ts';
+import { walkSavedDirectories } from './directory.ts';
 import { saveLogArea } from './log-area.ts';
 import { type SaveOptions, type SaveStep, SaveStopped } from './options.ts';
 import { readSavedRecord, type SaveRecord } from './record.ts';
 import { type Finding, surveyDevice } from './survey.ts';
-import { writeDirectory } from './write-directory.ts';
+import { provePart, writeDirectory } from './write-directory.ts';
 
 /** A device that is registered for dumps. */
 export interface SaveDevice {
@@ -121,9 +121,8 @@ function* saveParts(parts: readonly Part[], options: SaveOptions): Generator<Sav
   const { store, clock } = options;
   const startedMs = clock.monotonicMs();
   const dumpUuid = formatUuid(parts[0]!.finding.label.state.dumpUuid);
-  const numbers = parts.map(({ finding }) => finding.label.state.part);
   const dumps = parts.map(({ finding }) => finding.dump);
-  const there = findSavedDirectory(store, dumpUuid, numbers);
+  const there = yield* findProved(dumpUuid, dumps, options);
   const directory = there ?? (yield* writeDirectory(chooseMain(dumps), dumps, options));
   // Read before a device is touched: a record that does not read is no reason to give the dump up.
   const record = readSavedRecord(store, directory);
@@ -143,9 +142,36 @@ function* saveParts(parts: readonly Part[], options: SaveOptions): Generator<Sav
   }
   return {
     ...record,
+    device: dumps.map(({ name }) => name).join(','),
     again: there !== undefined,
     seconds: (clock.monotonicMs() - startedMs) / 1000,
   };
+}
+
+/**
+ * The directory that has these dumps already: as much of each as its device gives now, and every page of it proved once more.
+ * One that a failing disk left with less is no reason to give the dump up.
+ */
+function* findProved(
+  dumpUuid: string,
+  dumps: readonly DeviceDump[],
+  options: SaveOptions,
+): Generator<SaveStep, string | undefined> {
+  const numbers = dumps.map(({ part }) => part);
+  for (const { name, parts } of walkSavedDirectories(options.store, dumpUuid, numbers)) {
+    try {
+      let whole = true;
+      for (const dump of dumps) {
+        const saved = parts.find(({ part }) => part === dump.part)!;
+        whole &&= saved.struckPages === 0 && saved.pages === dump.countPages().stored;
+        if (whole) yield* provePart(dump, `${name}/${saved.file}`, saved, options);
+      }
+      if (whole) return name;
+    } catch (error) {
+      if (!(error instanceof DumpError)) throw error;
+    }
+  }
+  return undefined;
 }
 
 /** The complete part, else the one with most pages: that is the `vmcore`. */

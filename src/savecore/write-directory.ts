@@ -137,13 +137,29 @@ function* writePart(
   } finally {
     sink.close();
   }
+  yield* provePart(part, path, copy, options);
+  return copy;
+}
+
+/**
+ * Reads the file of a part from the medium and proves each page by the checksum that came with it from stage 1.
+ *
+ * @throws FormatError, DeviceError where it is not what was written; SaveStopped
+ */
+export function* provePart(
+  part: DeviceDump,
+  path: string,
+  expected: Pick<CopySummary, 'pages' | 'bytes'>,
+  options: SaveOptions,
+): Generator<SaveStep, void> {
+  const { store, codecs, crc = crc32 } = options;
+  const step = { step: 'verify', device: part.name, totalPages: expected.pages, pageSize: part.pageSize } as const;
   const source = store.open(path, true);
   try {
-    yield* tell(verifyCopy(source, copy, { codecs, crc }), { step: 'verify', ...steps }, options);
+    yield* tell(verifyCopy(source, expected, { codecs, crc }), step, options);
   } finally {
     source.close();
   }
-  return copy;
 }
 
 /** Passes on how far some work is, and asks after each piece whether to go on. @throws SaveStopped */
@@ -193,8 +209,8 @@ function describeDirectory(
 ) {
   const { start, runRecord } = main;
   const { copy } = files.find((file) => file.part === main)!;
-  const present = main.countPages().present;
-  const state = main.state === 'complete' && copy.pages === present ? 'complete' : 'partial';
+  const { present, stored } = main.countPages();
+  const state = main.state === 'complete' && copy.struckPages === 0 ? 'complete' : 'partial';
   const reason = state === 'complete' ? undefined : partialReason(main, copy);
   const logProblem = dmesg.bytes === 0 ? (dmesg.problem ?? 'it is empty') : undefined;
   const passes = main.header.passes ?? [];
@@ -208,7 +224,8 @@ function describeDirectory(
     pages: copy.pages,
     bytes: files.reduce((sum, file) => sum + file.copy.bytes, 0),
     passes: passes.map(({ name, complete }) => ({ name, complete })),
-    holes: present - copy.pages,
+    // What a whole dump does not have, a filter left out.
+    holes: (main.state === 'complete' ? stored : present) - copy.pages,
     ...(reason === undefined ? {} : { reason }),
     ...(logProblem === undefined ? {} : { logProblem }),
     seconds,

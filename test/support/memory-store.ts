@@ -122,6 +122,12 @@ export class MemoryStore implements SaveStore {
     target.parent.entries.set(target.name, moved);
   }
 
+  /** Changes one bit of a file, so many bytes before its end. */
+  flipBit(path: string, fromEnd: number): void {
+    const file = this.#find(path);
+    if (file?.kind === 'file') file.bytes[file.length - fromEnd]! ^= 1;
+  }
+
   /** Somebody else's doing, not a step. */
   removeFile(path: string): void {
     const { parent, name } = this.#parent(path);

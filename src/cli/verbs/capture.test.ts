@@ -133,6 +133,7 @@ describe('capture', () => {
     assert.match(read.err, /excluded/);
     const crash = scratchFolder();
     const saved = JSON.parse((await runCli('save', '--json', '--to', crash, device)).out);
+    assert.deepEqual([saved.state, saved.holes], ['complete', 0]);
     assert.deepEqual(await facts(join(saved.dir, 'vmcore')), expected);
   });
 });
