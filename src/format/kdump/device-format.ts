@@ -1,6 +1,7 @@
 /** Formatting a dump device: signatures first, the label last, so that no label ever vouches for blocks that were not signed. */
 
 import { type Crc32, crc32 } from '../../base/crc32.ts';
+import { roundDown } from '../../base/cursor.ts';
 import { type DumpDevice, writeDevice } from '../../base/device.ts';
 import { RefusedError, UsageError } from '../../base/errors.ts';
 import {
@@ -72,15 +73,15 @@ export function planFormat(device: DumpDevice, options: FormatOptions): FormatPl
       {},
       'add --full',
     );
-  const geometry = planGeometry(device.size, options);
   const required = options.requiredBytes ?? 0;
-  if (geometry.countedSize < required)
+  if (roundDown(device.size, GEOMETRY.granule) < required)
     throw new RefusedError(
       'DEVICE_TOO_SMALL',
       `${device.name} has ${device.size} bytes, ${required} are needed for head, log area, labels and the first pass`,
       { size: device.size, required },
-      'use a larger device; a dump of all memory needs about the size of memory',
+      'use a larger device: a dump of all memory needs about the size of memory; a smaller log area leaves more for the dump',
     );
+  const geometry = planGeometry(device.size, options);
   const identity: LabelIdentity = {
     uuid: options.uuid,
     start: device.location.start,
