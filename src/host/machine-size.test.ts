@@ -18,7 +18,8 @@ test('memory is System RAM without what the capture kernel lives in', () => {
   const proc = scratchFolder();
   mkdirSync(join(proc, 'self'));
   writeFileSync(join(proc, 'iomem'), IOMEM);
-  const { pages, maxMapnr, ranges, pageSize } = readMachineMemory(proc);
+  const { pages, maxMapnr, ranges, pageSize, from } = readMachineMemory(proc);
+  assert.equal(from, 'iomem');
   assert.equal(pageSize, 4096);
   assert.equal(maxMapnr, 0x140000);
   assert.equal(ranges, 4);
@@ -28,7 +29,8 @@ test('memory is System RAM without what the capture kernel lives in', () => {
 test('addresses that are hidden leave the amount', () => {
   const proc = scratchFolder();
   writeFileSync(join(proc, 'iomem'), '00000000-00000000 : System RAM\n00000000-00000000 : System RAM\n');
-  const { pages, maxMapnr } = readMachineMemory(proc);
+  const { pages, maxMapnr, from } = readMachineMemory(proc);
+  assert.equal(from, 'MemTotal');
   assert.ok(pages > 0 && maxMapnr >= pages);
 });
 

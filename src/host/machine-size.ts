@@ -15,6 +15,8 @@ export interface MachineMemory {
   readonly maxMapnr: number;
   readonly ranges: number;
   readonly cpus: number;
+  /** `MemTotal` is less than a dump takes: the kernel's own image, its page array and firmware tables are not in it. */
+  readonly from: 'iomem' | 'MemTotal';
 }
 
 /** This machine. Where /proc/iomem hides its addresses (it shows them to root alone), MemTotal without its holes. */
@@ -22,13 +24,14 @@ export function readMachineMemory(proc = '/proc'): MachineMemory {
   const pageSize = readPageSize(proc);
   const ram = readSystemRam(proc);
   const cpus = availableParallelism();
-  if (ram.length === 0) return { ...plainMemory(totalmem(), pageSize), cpus };
+  if (ram.length === 0) return { ...plainMemory(totalmem(), pageSize), cpus, from: 'MemTotal' };
   const pages = ram.reduce((sum, { start, end }) => sum + Math.ceil(end / pageSize) - Math.floor(start / pageSize), 0);
-  return { pageSize, pages, maxMapnr: Math.ceil((ram.at(-1)?.end ?? 0) / pageSize), ranges: ram.length, cpus };
+  const maxMapnr = Math.ceil((ram.at(-1)?.end ?? 0) / pageSize);
+  return { pageSize, pages, maxMapnr, ranges: ram.length, cpus, from: 'iomem' };
 }
 
 /** A machine of which only the amount of memory is known: a PC with its hole of 1 GiB below 4 GiB. */
-export function plainMemory(bytes: number, pageSize: number): Omit<MachineMemory, 'cpus'> {
+export function plainMemory(bytes: number, pageSize: number): Omit<MachineMemory, 'cpus' | 'from'> {
   const hole = bytes > 3 * 2 ** 30 ? 2 ** 30 : 0;
   return { pageSize, pages: Math.ceil(bytes / pageSize), maxMapnr: Math.ceil((bytes + hole) / pageSize), ranges: 8 };
 }

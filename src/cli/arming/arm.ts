@@ -175,32 +175,37 @@ function viewMachine(machine: MachineFacts, options: ArmOptions): Parameters<typ
 
 function inspectConfigured(config: Config, file: string): InspectedDevice[] {
   if (config.devices.length === 0) {
-    throw new UsageError(
-      'NO_DEVICES',
-      `arming: ${file} names no dump device`,
-      { file },
-      'devices = ["/dev/disk/by-id/…"], formatted with `diskdump format`',
-    );
+    throw new UsageError('NO_DEVICES', `arming: ${file} names no dump device`, { file }, DEVICES_HINT);
   }
   const devices = inspectDevices(config.devices);
   checkAgainstConfig(devices, config, file);
   return devices;
 }
 
-/** What is wrong with the devices of the list, and whether one of them is a dump device. */
+/** What is wrong with the devices of the list, and whether stage 1 could use one of them. */
 export function deviceProblems(devices: readonly InspectedDevice[]): Problem[] {
+  if (devices.length === 0) return [NO_DEVICES];
   const problems = devices.flatMap(describeDeviceProblems);
-  if (devices.some(({ label }) => label !== undefined)) return problems;
+  if (devices.some(({ label, denied }) => label !== undefined || denied)) return problems;
   return [
     ...problems,
     {
       code: 'NO_DEVICE',
       level: 'error',
-      text: 'none of the configured devices is a dump device',
+      text: 'none of the configured devices is a dump device that stage 1 could use',
       hint: formatHint(devices),
     },
   ];
 }
+
+const DEVICES_HINT = 'devices = ["/dev/disk/by-id/…"], formatted with `diskdump format`';
+
+const NO_DEVICES: Problem = {
+  code: 'NO_DEVICES',
+  level: 'error',
+  text: 'the configuration names no dump device',
+  hint: DEVICES_HINT,
+};
 
 /** Only a disk or partition that is there is worth formatting. */
 function formatHint(devices: readonly InspectedDevice[]): string {

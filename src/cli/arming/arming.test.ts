@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { sparseFile } from '../../../test/driver/scratch.ts';
+import { runCli } from '../../../test/support/terminal.ts';
 import {
   encodeIdentity,
   type LabelIdentity,
@@ -19,7 +21,7 @@ import { deviceProblems, stage1Config } from './arm.ts';
 import { checkAgainstConfig, type InspectedDevice, inspectDevices } from './devices.ts';
 import { planParts } from './log-area.ts';
 import { findMachineProblems, findUncatchable, isVirtualMachine } from './machine.ts';
-import { formatProc, readMemoryPages } from './proc.ts';
+import { formatProc } from './proc.ts';
 import { armDocument, armLines } from './render.ts';
 import { tryRuntime } from './runtime.ts';
 
@@ -69,7 +71,9 @@ test('a file in the list is named as one, and nobody is sent to format it', () =
   withFolder((folder) => {
     const file = join(folder, 'disk.img');
     writeFileSync(file, '');
-    const [warning, error] = deviceProblems(inspectDevices([file]));
+    const inspected = inspectDevices([file]);
+    assert.equal(inspected[0]?.state, 'unformatted');
+    const [warning, error] = deviceProblems(inspected);
     assert.equal(warning?.text, `${file}: it is a file, which serves only to try \`diskdump capture --to\``);
     assert.match(warning?.hint ?? '', /name a disk or a partition/);
     assert.equal(error?.code, 'NO_DEVICE');
@@ -77,6 +81,37 @@ test('a file in the list is named as one, and nobody is sent to format it', () =
   });
   const unformatted: InspectedDevice = { path: '/dev/vdb', state: 'unformatted', problems: [], id: ID };
   assert.equal(deviceProblems([unformatted]).at(-1)?.hint, 'diskdump format /dev/vdb');
+});
+
+test('a file with a label shows its state, and that stage 1 cannot find it', async () => {
+  const file = sparseFile(16 * 2 ** 20);
+  const formatted = await runCli('format', file, '--for-ram', '1M', '--log-area', '64K', '--sample-rate', '4');
+  assert.equal(formatted.code, 0, formatted.err);
+  const [found] = inspectDevices([file]);
+  assert.equal(found?.state, 'ready');
+  assert.equal(found?.uuid, /label (\S+):/.exec(formatted.out)?.[1]);
+  assert.deepEqual(found?.problems, ['it is a file, which serves only to try `diskdump capture --to`']);
+  // Stage 1 could not use it: it is no device to arm for.
+  assert.deepEqual([found?.id, found?.label], [undefined, undefined]);
+  assert.equal(deviceProblems([found!]).at(-1)?.code, 'NO_DEVICE');
+});
+
+test('a path that is not there is said in words', () => {
+  const [found] = inspectDevices(['/nonexistent/disk']);
+  assert.deepEqual([found?.state, found?.problems], ['unreadable', ['it is not there']]);
+  assert.match(found?.hint ?? '', /is the path right/);
+});
+
+test('no device at all is an error of its own; one that may not be opened is not called unfit', () => {
+  assert.deepEqual(
+    deviceProblems([]).map(({ code, level }) => [code, level]),
+    [['NO_DEVICES', 'error']],
+  );
+  const denied: InspectedDevice = { path: '/dev/vdb', state: 'unreadable', problems: ['denied'], denied: true };
+  assert.deepEqual(
+    deviceProblems([denied]).map(({ code }) => code),
+    ['DEVICE'],
+  );
 });
 
 test('what cannot be caught depends on the machine', () => {
@@ -165,10 +200,7 @@ test('log area: header, ranges and each place; a device whose area is too small 
 
 test('/proc/diskdump as it was printed', async () => {
   const config = await parseConfig('compress = "zstd"\nfinal_action = "halt"', 'x.toml');
-  const lines = formatProc(config, [{ name: 'sde1', startSector: 514080, sectorCount: 1012095 }], {
-    count: 261898,
-    end: 262144,
-  });
+  const lines = formatProc(config, [{ name: 'sde1', startSector: 514080, sectorCount: 1012095 }], 261909);
   assert.deepEqual(lines, [
     '# sample_rate: 8',
     '# block_order: 2',
@@ -183,18 +215,10 @@ test('/proc/diskdump as it was printed', async () => {
   ]);
 });
 
-test('pages of RAM are whole pages of the top level of the memory map', () => {
-  withFolder((folder) => {
-    mkdirSync(join(folder, 'proc'));
-    writeFileSync(
-      join(folder, 'proc/iomem'),
-      '00001000-0009fbff : System RAM\n00100000-3ffdffff : System RAM\n  01000000-01ffffff : Kernel code\n',
-    );
-    writeFileSync(join(folder, 'proc/meminfo'), 'MemTotal: 8192 kB\n');
-    assert.deepEqual(readMemoryPages(folder), { count: 0x9e + 0x3fee0, end: 0x3ffe0 });
-    writeFileSync(join(folder, 'proc/iomem'), '00000000-00000000 : System RAM\n');
-    assert.deepEqual(readMemoryPages(folder), { count: 2048, end: 2048 });
-  });
+test('total_blocks is the number that format prints', async () => {
+  const proc = (await runCli('status', '--proc')).out;
+  const { out } = await runCli('format', '--dry-run', sparseFile(2 ** 30));
+  assert.equal(/total_blocks: (\d+)/.exec(proc)?.[1], /total blocks required: (\d+)/.exec(out)?.[1]);
 });
 
 test('WebAssembly runs where these tests do', async () => {

@@ -1,5 +1,7 @@
 /** The configured dump devices as they are now: found, labelled, in which state, and whether they fit the configuration. */
 
+import { statSync } from 'node:fs';
+import { isDeviceError } from '../../base/device.ts';
 import { DumpError, RefusedError, UsageError } from '../../base/errors.ts';
 import { formatUuid, hexBytes } from '../../base/hex.ts';
 import { ThreadedDevice } from '../../driver/threaded.ts';
@@ -13,15 +15,19 @@ import { machineId, type Problem } from './machine.ts';
 /** One line of the configuration's list. */
 export interface InspectedDevice {
   readonly path: string;
-  /** With dashes; absent without a label. */
+  /** Of its label, with dashes; absent without one. */
   readonly uuid?: string;
-  /** As `diskdump check` says it. */
+  /** As `diskdump check` says it; `unreadable` is what does not open or read. */
   readonly state: 'unreadable' | 'unformatted' | 'foreign' | 'ready' | 'in-use' | 'partial' | 'complete' | 'saved';
   /** What keeps stage 1 from using it now. */
   readonly problems: readonly string[];
   /** What ends them, where that is one thing. */
   readonly hint?: string;
+  /** This user may not open it: nothing is known of it. */
+  readonly denied?: true;
+  /** How stage 1 finds it; absent for what it cannot find: a file, a loop device, what cannot be opened. */
   readonly id?: DeviceId;
+  /** Of a device that stage 1 finds and that is this machine's. */
   readonly label?: Label;
 }
 
@@ -40,11 +46,19 @@ export function inspectDevices(paths: readonly string[]): InspectedDevice[] {
       return inspectDevice(path);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      const hint = error instanceof DumpError ? error.hint : undefined;
-      const text = message.startsWith(`${path} is `) ? message.replace(path, 'it') : message;
-      return { path, state: 'unreadable', problems: [text], ...(hint !== undefined && { hint }) };
+      const found = unreadable(path, message, error instanceof DumpError ? error.hint : undefined);
+      return isDenied(error) ? { ...found, denied: true } : found;
     }
   });
+}
+
+function isDenied(error: unknown): boolean {
+  const errno = isDeviceError(error) ? error.failure.errno : (error as NodeJS.ErrnoException).code;
+  return errno === 'EACCES' || errno === 'EPERM';
+}
+
+function unreadable(path: string, text: string, hint: string | undefined): InspectedDevice {
+  return { path, state: 'unreadable', problems: [text], ...(hint !== undefined && { hint }) };
 }
 
 /** The problems of a device as `arm` and `status` list them: the hint once, behind the last. */
@@ -67,7 +81,8 @@ export function checkAgainstConfig(devices: readonly InspectedDevice[], config: 
   const seen = new Map<string, InspectedDevice>();
   for (const device of devices) {
     if (device.label) compareLabel(device, device.label, config, file);
-    if (device.uuid === undefined) continue;
+    // What stage 1 cannot find is no rival.
+    if (device.uuid === undefined || device.id === undefined) continue;
     const other = seen.get(device.uuid);
     if (other && !isSameDisk(other, device)) {
       throw new RefusedError(
@@ -97,20 +112,46 @@ export function noteArmedDigest(devices: readonly InspectedDevice[], sha256: str
   return failures;
 }
 
+const MISSING_HINT = 'is the path right, is the disk attached? `lsblk` lists disks and partitions';
+
 function inspectDevice(path: string): InspectedDevice {
-  const id = identifyDevice(path);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) return unreadable(path, 'it is not there', MISSING_HINT);
+  const place = findPlace(path);
+  if ('id' in place) return inspectLabel(path, place.id);
+  const { problem, hint } = place;
+  if (!stat.isFile() && !stat.isBlockDevice()) return unreadable(path, problem, hint);
+  // It is read all the same: a dump on it is as good as any, and `save` takes it.
+  const { id: _, label: __, ...found } = inspectLabel(path, undefined);
+  const problems = found.state === 'unformatted' ? [problem] : [...found.problems, problem];
+  return { ...found, problems, ...(hint !== undefined && { hint }) };
+}
+
+/** How stage 1 will find the device, or why it cannot. */
+function findPlace(path: string): { readonly id: DeviceId } | { readonly problem: string; readonly hint?: string } {
+  try {
+    return { id: identifyDevice(path) };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const problem = error.message.startsWith(`${path} is `) ? error.message.replace(path, 'it') : error.message;
+    return { problem, ...(error.hint !== undefined && { hint: error.hint }) };
+  }
+}
+
+function inspectLabel(path: string, deviceId: DeviceId | undefined): InspectedDevice {
+  const id = deviceId && { id: deviceId };
   return withDevice(path, false, (device): InspectedDevice => {
     const { label, problems } = readLabel(device, nodeCrc32);
     if (!label) {
       const text = 'it has no label: stage 1 will pass it over';
-      return { path, id, state: 'unformatted', problems: [text], hint: `diskdump format ${path}` };
+      return { path, ...id, state: 'unformatted', problems: [text], hint: `diskdump format ${path}` };
     }
     const uuid = formatUuid(label.identity.uuid);
     const foreign = checkIdentity(label, device) ?? machineProblem(label);
-    if (foreign) return { path, id, uuid, state: 'foreign', problems: [foreign] };
+    if (foreign) return { path, ...id, uuid, state: 'foreign', problems: [foreign] };
     return {
       path,
-      id,
+      ...id,
       uuid,
       label,
       state: STATE_WORDS[label.state.state],

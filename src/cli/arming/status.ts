@@ -6,8 +6,8 @@ import { type ArmedState, findStaleness, readArmedState, readMachineFacts } from
 import { loadConfig } from '../../host/config.ts';
 import { findOtherKdump, type KexecState, readKexecState } from '../../host/kexec.ts';
 import { missedCrashes, readTriggers, type Trigger } from '../../host/triggers.ts';
-import { configDigest } from './arm.ts';
-import { describeDeviceProblems, type InspectedDevice, inspectDevices } from './devices.ts';
+import { configDigest, deviceProblems } from './arm.ts';
+import { type InspectedDevice, inspectDevices } from './devices.ts';
 import { findMachineProblems, findUncatchable, isVirtualMachine, type Problem } from './machine.ts';
 
 /** Everything that `status` shows. */
@@ -100,10 +100,6 @@ const NO_WATCHDOG: Problem = {
 function staleProblem({ what, text }: { readonly what: string; readonly text: string }): Problem {
   const level = what === 'config' ? 'warning' : 'error';
   return { code: `STALE_${what.toUpperCase()}`, level, text, hint: 'diskdump arm' };
-}
-
-function deviceProblems(devices: readonly InspectedDevice[]): Problem[] {
-  return devices.flatMap(describeDeviceProblems);
 }
 
 const CRASH_DIRECTORY = /^127\.0\.0\.1-\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d/;

@@ -28,7 +28,9 @@ export function findTarget(path: string): Target {
       'TARGET_MISSING',
       `${path} is not there`,
       { path },
-      `for a file: \`truncate --size 8G ${path}\` makes one`,
+      path.startsWith('/dev/')
+        ? '`lsblk` lists disks and partitions'
+        : `for a file: \`truncate --size 8G ${path}\` makes one`,
     );
   const stat = statSync(path);
   const block = readBlockDevice(path);

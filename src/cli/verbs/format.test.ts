@@ -42,6 +42,14 @@ describe('format', () => {
     assert.match(out, /is a dump device, label [0-9a-f-]{36}: 96\.0 MiB, 256 blocks signed/);
     assert.doesNotMatch(out, /short by/);
     assert.equal((await runCli('check', path)).code, 0);
+    const again = await runCli('format', '--dry-run', path, ...SMALL);
+    assert.equal(again.code, 0);
+    assert.match(again.err, /is the dump device [0-9a-f-]{36} now: its label would be replaced/);
+  });
+
+  test('a device that is not there is not to be made with truncate', async () => {
+    assert.match((await runCli('format', '/dev/loop1p1-absent')).err, /is not there\nhint: `lsblk`/);
+    assert.match((await runCli('format', '/nonexistent/file')).err, /is not there\nhint: for a file: `truncate/);
   });
 
   test('answers in JSON as documented', async () => {

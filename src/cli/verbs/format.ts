@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { isDeviceError } from '../../base/device.ts';
+import { DeviceError } from '../../base/errors.ts';
 import { formatUuid, parseUuid } from '../../base/hex.ts';
 import { BlockDevice } from '../../driver/block.ts';
 import {
@@ -25,7 +26,7 @@ import { CONFIG_PATH, loadConfig } from '../../host/config.ts';
 import { probeDevice, wipeFindings } from '../../host/device-probe.ts';
 import { plainMemory, readMachineMemory, readPageSize } from '../../host/machine-size.ts';
 import { randomUuid } from '../../host/random.ts';
-import { checkLosses, findTarget, inUse } from '../device/inspect.ts';
+import { checkLosses, findTarget, inUse, type Target } from '../device/inspect.ts';
 import { EXIT } from '../errors.ts';
 import type { Io } from '../output.ts';
 import { formatBytes } from '../progress.ts';
@@ -66,10 +67,10 @@ The exit code is 1 where the device is refused.`,
   async run(flags, [path], io) {
     const begun = io.clock.monotonicMs();
     const target = findTarget(path as string);
-    const device = openTarget(target.path, !flags.dryRun);
+    const device = openTarget(target, !flags.dryRun);
     try {
       const { contents, losses } = checkLosses(device, flags.force || flags.dryRun);
-      const machine = machineSize(flags.forRam);
+      const memory = flags.forRam === undefined ? readMachineMemory() : plainMemory(flags.forRam, readPageSize());
       const shape = await parameters(flags);
       const plan = planFormat(device, {
         uuid: randomUuid(),
@@ -78,19 +79,30 @@ The exit code is 1 where the device is refused.`,
         full: flags.full,
         signatureAdd: flags.signatureAdd === '3' ? 3 : 7,
         ...shape,
-        requiredBytes: requiredBytes(machine, { blockSize: device.blockSize, ...shape }),
+        requiredBytes: requiredBytes(memory, { blockSize: device.blockSize, ...shape }),
       });
       if (!flags.dryRun) write(device, plan, flags.wipe === 'discard', io);
       const seconds = (io.clock.monotonicMs() - begun) / 1000;
-      if (contents.label && !flags.dryRun)
-        io.note(`${device.name} was the dump device ${contents.label.uuid} before: arm the machine again`);
-      report({ device, plan, machine, losses, dryRun: flags.dryRun, seconds }, io);
+      if (contents.label) noteLabel(device.name, contents.label.uuid, flags.dryRun, io);
+      if ('from' in memory && memory.from === 'MemTotal') io.note(MEMORY_GUESSED);
+      report({ device, plan, machine: memory, losses, dryRun: flags.dryRun, seconds }, io);
       return EXIT.done;
     } finally {
       device.shutdown();
     }
   },
 });
+
+function noteLabel(name: string, uuid: string, dryRun: boolean, io: Io): void {
+  io.note(
+    dryRun
+      ? `${name} is the dump device ${uuid} now: its label would be replaced`
+      : `${name} was the dump device ${uuid} before: arm the machine again`,
+  );
+}
+
+const MEMORY_GUESSED =
+  'the memory map is not visible (/proc/iomem shows it to root only): planned for MemTotal, which is somewhat less than a dump takes';
 
 interface ParameterFlags {
   readonly sampleRate?: number | undefined;
@@ -113,7 +125,7 @@ async function parameters(
 }
 
 /** Opens with O_EXCL in any case: that is the last word on whether somebody uses the device. */
-function openTarget(path: string, writable: boolean): BlockDevice {
+function openTarget({ path, block }: Target, writable: boolean): BlockDevice {
   try {
     const device = BlockDevice.open(path, { writable, exclusive: true });
     device.sanityCheck();
@@ -121,12 +133,10 @@ function openTarget(path: string, writable: boolean): BlockDevice {
   } catch (error) {
     if (isDeviceError(error) && error.failure.errno === 'EBUSY')
       throw inUse(path, ['the kernel holds it (opening it alone: EBUSY)']);
+    if (isDeviceError(error) && error.failure.errno === 'EACCES' && !block)
+      throw new DeviceError(error.code, error.message, error.failure, 'this user may not write that file', error);
     throw error;
   }
-}
-
-function machineSize(forRam: number | undefined): MachineSize {
-  return forRam === undefined ? readMachineMemory() : plainMemory(forRam, readPageSize());
 }
 
 /** Tables of the old contents that come to light when those in front of them are gone. */
