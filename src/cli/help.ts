@@ -40,7 +40,14 @@ export function formatOverview(entries: VerbEntries, io: Io): string[] {
 
 /** `diskdump VERB --help`. */
 export function formatVerbHelp(verb: Verb, entry: VerbEntry, common: FlagTable, io: Io): string[] {
-  const usage = ['diskdump', verb.name, ...verb.positionals.map(formatPositional), '[--FLAG…]'].join(' ');
+  const required = Object.entries(verb.flags).filter(([, spec]) => spec.required);
+  const usage = [
+    'diskdump',
+    verb.name,
+    ...verb.positionals.map(formatPositional),
+    ...required.map(([name, spec]) => `--${kebab(name)}${formatValue(spec)}`),
+    '[--FLAG…]',
+  ].join(' ');
   return [
     `${io.style('bold', 'usage')}: ${usage}`,
     '',

@@ -112,14 +112,19 @@ export class Io {
     return process.getBuiltinModule('node:util').styleText(style, text, { validateStream: false });
   }
 
+  /** Whether {@link progress} is seen by anybody. */
+  get showsProgress(): boolean {
+    return this.terminal.errIsTty && !this.quiet;
+  }
+
   /**
    * Begins the one line of progress: rate and time left on a terminal, silence in a pipe or with `--quiet`.
    * A second call replaces the first line.
    */
   progress(plan: ProgressPlan): Progress {
     this.#progress?.stop();
-    const shown = this.terminal.errIsTty && !this.quiet;
-    this.#progress = startProgress(plan, this.terminal.clock, shown ? (text) => this.#showProgress(text) : undefined);
+    const show = this.showsProgress ? (text: string): void => this.#showProgress(text) : undefined;
+    this.#progress = startProgress(plan, this.terminal.clock, show);
     return this.#progress;
   }
 

@@ -20,7 +20,9 @@ export interface Flag<T = unknown> {
   readonly alias?: string;
   /** How the value is called in help: `BYTES`. */
   readonly placeholder?: string;
-  /** The words of a `choice`. */
+  /** Shown in the usage line; `run` refuses a command line without it. */
+  readonly required?: true;
+  /** The words of a `choice`; of a list those that completion offers. */
   readonly values?: readonly string[];
   /** From text to value; for a list, to one element. Throws {@link UsageError}. */
   readonly parse?: (text: string) => unknown;
@@ -82,6 +84,7 @@ export function defineVerb<const F extends FlagTable>(verb: Verb<F>): Verb<F> {
 interface FlagOptions {
   readonly alias?: string;
   readonly placeholder?: string;
+  readonly required?: true;
 }
 
 /** Makers of flags. */
@@ -116,7 +119,10 @@ export const flag = {
     options: FlagOptions = {},
   ): Flag<V | undefined> => ({ kind: 'choice', brief, values, initial: undefined, ...options }),
   /** May be given several times, or once with commas. */
-  list: (brief: string, options: FlagOptions = {}): Flag<readonly string[]> => ({
+  list: (
+    brief: string,
+    options: FlagOptions & { readonly values?: readonly string[] } = {},
+  ): Flag<readonly string[]> => ({
     kind: 'list',
     brief,
     initial: [],

@@ -15,7 +15,7 @@ export interface FileSource extends ByteSource {
 /**
  * Opens a regular file, a block device or a /proc file for reading.
  *
- * @throws NoDataError where the path cannot be opened for reading; DeviceError where its size cannot be had.
+ * @throws NoDataError where the path cannot be opened for reading, or only from front to end; DeviceError where its size cannot be had.
  */
 export function openFileSource(path: string): FileSource {
   const fd = openForReading(path);
@@ -79,6 +79,13 @@ const OPEN_HINTS: Readonly<Record<string, string>> = {
 function sizeOf(fd: number, path: string): number {
   const stat = fstatSync(fd);
   if (stat.isDirectory()) throw new NoDataError('FILE_IS_DIRECTORY', `opening ${path}: it is a directory`, { path });
+  if (stat.isFIFO() || stat.isSocket() || stat.isCharacterDevice())
+    throw new NoDataError(
+      'FILE_IS_STREAM',
+      `opening ${path}: it is ${stat.isFIFO() ? 'a pipe' : stat.isSocket() ? 'a socket' : 'a character device'}, which can only be read from front to end`,
+      { path },
+      'a dump is read here and there: store it in a file first',
+    );
   return stat.isBlockDevice() ? blockDeviceSize(stat, path) : stat.size;
 }
 

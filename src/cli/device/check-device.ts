@@ -60,6 +60,10 @@ function describeUnlabelled(device: DumpDevice, reading: LabelReading): DeviceCh
   const state = findings.length > 0 ? 'foreign' : describeDevice({ reading, head, sameBoot: false, holdsDump: false });
   if (state === 'foreign' && problems.length === 0)
     problems.push(`it is no dump device, it begins with ${hexBytes(head.subarray(0, 8))}`);
+  if (problems.length === 0)
+    problems.push(
+      `it has no label, stage 1 will pass it over: \`diskdump format ${device.name}\` makes it a dump device`,
+    );
   return { state, problems };
 }
 

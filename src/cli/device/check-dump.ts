@@ -21,12 +21,17 @@ export interface PageCheck {
 /** Sentences that are kept; further damage is counted. */
 const PROBLEMS_MAX = 100;
 
-/** Reads every page. Memory does not grow with the dump. @param progress called with the pfn reached. */
-export function checkPages(dump: Vmcore, progress: (pfn: number) => void): PageCheck {
+/**
+ * Reads every page. Memory does not grow with the dump.
+ *
+ * @param progress called with the pages gone through, zero pages included.
+ */
+export function checkPages(dump: Vmcore, progress: (pages: number) => void): PageCheck {
   const page = new Uint8Array(dump.pageSize);
   const problems: string[] = [];
   const counts = { good: 0, zero: 0, damaged: 0, unread: 0, holes: 0 };
   const codecs = new Map<string, number>();
+  let read = 0;
   for (const run of walkRuns(dump, problems)) {
     const length = run.end - run.start;
     if (run.presence === 'hole') counts.holes += length;
@@ -34,10 +39,10 @@ export function checkPages(dump: Vmcore, progress: (pfn: number) => void): PageC
     if (run.presence === 'stored') {
       for (let pfn = run.start; pfn < run.end; pfn++) {
         counts[readPage(dump, pfn, page, { problems, codecs })]++;
-        if (pfn % PROGRESS_PAGES === 0) progress(pfn);
+        if (++read % PROGRESS_PAGES === 0) progress(read + counts.zero);
       }
     }
-    progress(run.end);
+    progress(read + counts.zero);
   }
   const omitted = counts.damaged - problems.length;
   if (omitted > 0) problems.push(`${omitted} more pages are damaged`);

@@ -7,6 +7,7 @@ import { scratchFolder, sparseFile } from '../../../test/driver/scratch.ts';
 import { buildElf } from '../../../test/support/elf-builder.ts';
 import { buildKdump } from '../../../test/support/kdump-builder.ts';
 import { runCli } from '../../../test/support/terminal.ts';
+import { BlockDevice } from '../../driver/block.ts';
 
 const MIB = 2 ** 20;
 
@@ -102,6 +103,33 @@ describe('capture', () => {
     assert.match(checked.problems[0], /the dump is partial: the device is full/);
   });
 
+  test('a device that another program holds is said to be held', async () => {
+    const device = await formatted(16 * MIB);
+    const holder = BlockDevice.open(device, { writable: true, exclusive: true });
+    try {
+      const { code, err } = await runCli('capture', machine(1), '--to', device);
+      assert.equal(code, 5);
+      assert.match(err, /EBUSY.*\nhint: another program holds it/);
+    } finally {
+      holder.shutdown();
+    }
+  });
+
+  test('pages of a cut dump that cannot be read are counted once', async () => {
+    const source = machine(2);
+    truncateSync(source, MIB);
+    const { code, out } = await runCli('capture', source, '--to', await formatted(16 * MIB));
+    assert.equal(code, 4);
+    assert.equal(out.match(/could not be read/g)?.length, 1, out);
+  });
+
+  test('help shows that a device must be given', async () => {
+    assert.match(
+      (await runCli('capture', '--help')).out,
+      /^usage: diskdump capture MACHINE --to DEVICE,… \[--FLAG…\]\n/,
+    );
+  });
+
   test('what it cannot capture is said', async () => {
     const device = await formatted(16 * MIB);
     const qemu = await runCli('capture', 'qemu:/run/vm.sock', '--to', device);
@@ -148,13 +176,16 @@ describe('check', () => {
     const { code, state, problems, pages } = await check(device);
     assert.deepEqual([code, state, pages.damaged], [1, 'complete', 1]);
     assert.match(problems[0], /^page 0x/);
+    assert.match((await runCli('check', device)).out, /: complete, label .* pages read, \d+ zero, 1 damaged\n/);
     const quick = JSON.parse((await runCli('check', '--quick', '--json', device)).out);
     assert.deepEqual(quick.problems, []);
   });
 
   test('states of a device', async () => {
     const blank = sparseFile(4 * MIB);
-    assert.deepEqual(await check(blank), { code: 0, schema: 'diskdump.check/1', state: 'unformatted', problems: [] });
+    const unformatted = await check(blank);
+    assert.deepEqual([unformatted.code, unformatted.state, unformatted.problems.length], [1, 'unformatted', 1]);
+    assert.match(unformatted.problems[0], /no label, stage 1 will pass it over: `diskdump format .*disk/);
     const text = join(scratchFolder(), 'text');
     writeFileSync(text, 'hello, world. '.repeat(100_000));
     const foreign = await check(text);

@@ -19,7 +19,8 @@ export const verb = defineVerb({
   name: 'capture',
   text: `Writes the memory of MACHINE to the first of the devices that is a sane dump device, as stage 1 does at panic: label,
 signatures and state are checked first, and nothing but a dump device of ours is ever written. After an error in mid-dump
-the next device gets the dump anew.
+the next device gets the dump anew. A device that is full is no error: the dump is closed there as a partial one, the most
+important pages first, and no other device is tried.
 
 MACHINE is vmcore:/proc/vmcore (the crashed kernel, seen from its capture kernel), or a dump file or device.`,
   examples: [
@@ -27,9 +28,11 @@ MACHINE is vmcore:/proc/vmcore (the crashed kernel, seen from its capture kernel
     { command: 'capture vmcore --to disk.img', brief: 'a dump file onto a formatted device, for a trial' },
   ],
   flags: {
-    to: flag.list('dump devices, in order of preference', { placeholder: 'DEVICE' }),
+    to: flag.list('dump devices, in order of preference', { placeholder: 'DEVICE', required: true }),
     compress: flag.choice(['none', 'zlib', 'zstd'], 'codec of the pages; default none'),
-    deadline: flag.duration('give a device up that does not answer for so long; default 25s'),
+    deadline: flag.duration(
+      'give a device up that does not answer for so long: 500ms, 25s, 2m; a plain number is seconds; default 25s',
+    ),
   },
   positionals: [{ name: 'MACHINE', brief: 'what to dump' }],
   run(flags, [name], io) {
@@ -88,17 +91,25 @@ function progressSupervisor(progress: Progress, pageSize: number, io: Io): Super
 /** Why a device was not taken, and what would change that. The reason names the device where it can. */
 function reportRefusal({ device, code, message }: CaptureResult['refused'][number], io: Io): void {
   io.note(`passed over: ${message.includes(device) ? message : `${device}: ${message}`}`);
-  const hint = REFUSAL_HINTS[code]?.(device);
+  const hint = REFUSAL_HINTS[code]?.(device, message);
   if (hint !== undefined) io.note(`hint: ${hint}`);
 }
 
 const FORMAT_AGAIN = (device: string): string =>
   `\`diskdump check ${device}\` says more; \`diskdump format ${device}\` makes it a dump device anew`;
 
-const REFUSAL_HINTS: Readonly<Record<string, (device: string) => string>> = {
+const OPEN_HINT = 'is the path right, is the disk there?';
+
+const OPEN_HINTS = [
+  { sign: 'EBUSY', hint: 'another program holds it: a capture, save or format that is still running, or a mount' },
+  { sign: 'EACCES', hint: 'try again as root, or with a device that you may write' },
+  { sign: 'EPERM', hint: 'try again as root, or with a device that you may write' },
+] as const;
+
+const REFUSAL_HINTS: Readonly<Record<string, (device: string, message: string) => string>> = {
   DEVICE_NOT_OURS: (device) =>
     `\`diskdump check ${device}\` says what is on it, \`diskdump format ${device}\` makes it a dump device`,
-  DEVICE_OPEN: () => 'is the path right, is the disk there, and is this run by root?',
+  DEVICE_OPEN: (_device, message) => OPEN_HINTS.find(({ sign }) => message.includes(sign))?.hint ?? OPEN_HINT,
   DEVICE_UNSAVED: (device) => `\`diskdump save ${device}\` saves that dump and makes the device free`,
   DEVICE_IDENTITY: FORMAT_AGAIN,
   DEVICE_FOREIGN_DATA: FORMAT_AGAIN,
@@ -122,6 +133,7 @@ function report(result: CaptureResult, io: Io): void {
   io.print(
     `${device ?? 'no device'}: ${outcome} dump, ${pages} of ${plannedPages} pages, ${formatBytes(bytes)} in ${time}`,
   );
-  if (holes > 0) io.print(`  ${holes} pages could not be read`);
+  // The reason of a partial dump counts them itself.
+  if (holes > 0 && !reason?.includes('could not be read')) io.print(`  ${holes} pages could not be read`);
   if (reason !== undefined) io.print(`  ${reason}`);
 }

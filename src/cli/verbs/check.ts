@@ -3,7 +3,7 @@
 import { statSync } from 'node:fs';
 import { latin1 } from '../../base/cursor.ts';
 import { type DumpDevice, readDevice } from '../../base/device.ts';
-import { FormatError, UnsupportedError } from '../../base/errors.ts';
+import { FormatError, NoDataError, UnsupportedError } from '../../base/errors.ts';
 import { ThreadedDevice } from '../../driver/threaded.ts';
 import { imageDevice } from '../../format/kdump/device-source.ts';
 import { readLabel } from '../../format/kdump/label.ts';
@@ -16,6 +16,7 @@ import { checkPages, type PageCheck } from '../device/check-dump.ts';
 import { EXIT } from '../errors.ts';
 import { openDumpFile } from '../open-dump.ts';
 import { escapeControls, type Io } from '../output.ts';
+import { startPageProgress } from '../page-progress.ts';
 import { defineVerb, flag } from '../verb.ts';
 
 export const verb = defineVerb({
@@ -110,6 +111,7 @@ function tryDump(path: string, asDevice: boolean, quick: boolean, io: Io): ((io:
     }
   } catch (error) {
     if (error instanceof FormatError && error.code === 'FORMAT_UNKNOWN') return undefined;
+    if (error instanceof NoDataError && error.code === 'FILE_EMPTY') return undefined;
     if (error instanceof UnsupportedError && asDevice) return undefined;
     throw withoutLoop(error);
   }
@@ -123,9 +125,8 @@ function withoutLoop(error: unknown): unknown {
 }
 
 function countPages(dump: Vmcore, io: Io): PageCheck {
-  const total = dump.maxMapnr * dump.pageSize;
-  const progress = io.progress({ label: 'reading pages', unit: 'bytes', total });
-  const pages = checkPages(dump, (pfn) => progress.update(pfn * dump.pageSize));
+  const progress = startPageProgress(dump, io);
+  const pages = checkPages(dump, (done) => progress.update(done * dump.pageSize));
   progress.stop();
   return pages;
 }
@@ -143,7 +144,8 @@ function answerWith(io: Io, name: string, answer: Answer, pages: PageCheck | und
     io.document({ schema: 'diskdump.check/1', ...answer, problems, ...(pages && { pages: counts }) });
   } else {
     const label = answer.uuid === undefined ? '' : `, label ${answer.uuid}`;
-    const read = pages ? `, ${pages.good} pages read, ${pages.zero} zero` : '';
+    const damaged = pages && pages.damaged > 0 ? `, ${pages.damaged} damaged` : '';
+    const read = pages ? `, ${pages.good} pages read, ${pages.zero} zero${damaged}` : '';
     io.print(`${name}: ${answer.state}${label}${read}`);
     for (const problem of problems) io.print(`  ${escapeControls(problem)}`);
   }

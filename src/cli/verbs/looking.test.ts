@@ -1,6 +1,7 @@
 /** `info` and `pages` over small dumps, as the operator calls them. */
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,10 +9,12 @@ import { after, before, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { buildKdump, buildPage } from '../../../test/support/kdump-builder.ts';
 import { parsePageList } from '../../../test/support/page-list.ts';
-import { runCli } from '../../../test/support/terminal.ts';
+import { runCli, testTerminal } from '../../../test/support/terminal.ts';
+import { runApp } from '../app.ts';
 import type { DumpInfo } from '../dump-info.ts';
 
 const SMALL = join(import.meta.dirname, '..', '..', '..', 'test', 'corpus-small', 'formats');
+const MAIN = join(import.meta.dirname, '..', 'main.ts');
 let folder = '';
 
 before(() => {
@@ -153,6 +156,31 @@ test('info lets no control character of a dump through', async () => {
   bytes.set(new TextEncoder().encode('6.1\u001b[2J'), 12 + 130);
   const { out } = await runCli('info', place('rude', bytes));
   assert.match(out, /^kernel +6\.1\\x1b\[2J, x86_64$/m);
+});
+
+test('an empty file and a pipe are named as such', async () => {
+  for (const verb of ['info', 'pages'])
+    assert.match(
+      (await runCli(verb, place('empty', new Uint8Array(0)))).err,
+      /^diskdump: opening .*empty: it is empty\n/,
+    );
+  // check answers for devices too.
+  assert.equal((await runCli('check', place('empty', new Uint8Array(0)))).code, 1);
+  const pipe = spawnSync('sh', ['-c', 'echo x | "$0" "$1" info /dev/stdin', process.execPath, MAIN], {
+    encoding: 'utf8',
+  });
+  assert.equal(pipe.status, 3);
+  assert.match(pipe.stderr, /it is a pipe, which can only be read from front to end\nhint: .*in a file first/);
+});
+
+test('the total of progress is what the dump gives, not where its memory ends', async () => {
+  const pages = [1, 2, 2 ** 20].map((pfn) => ({ pfn, bytes: buildPage(3) }));
+  const path = place('sparse', buildKdump({ pages, maxMapnr: 2 ** 20 + 1 }));
+  for (const verb of ['pages', 'check']) {
+    const terminal = testTerminal({ errIsTty: true });
+    assert.equal(await runApp([verb, path], terminal), 0);
+    assert.match(terminal.err(), /of 12\.0 KiB/);
+  }
 });
 
 test('what is no dump, or not there, is unreadable input', async () => {

@@ -7,6 +7,7 @@ import type { Vmcore } from '../../format/vmcore.ts';
 import { EXIT } from '../errors.ts';
 import { openDumpFile } from '../open-dump.ts';
 import type { Io } from '../output.ts';
+import { startPageProgress } from '../page-progress.ts';
 import { defineVerb, flag } from '../verb.ts';
 
 const SHORT_DIGITS = 16;
@@ -38,9 +39,10 @@ that were excluded, are holes or were never memory have no line.`,
 function printPages(vmcore: Vmcore, digits: number | undefined, io: Io): number {
   const page = new Uint8Array(vmcore.pageSize);
   const zeros = new ZeroRun(io);
-  const progress = io.progress({ label: 'reading pages', unit: 'bytes', total: vmcore.maxMapnr * vmcore.pageSize });
-  let damaged = 0;
+  const progress = startPageProgress(vmcore, io);
+  let [damaged, done] = [0, 0];
   for (const run of vmcore.walkPages()) {
+    if (run.presence === 'zero' || run.presence === 'stored') done += run.end - run.start;
     if (run.presence === 'zero') zeros.add(run.start, run.end);
     if (run.presence !== 'stored') continue;
     for (let pfn = run.start; pfn < run.end; pfn++) {
@@ -54,7 +56,7 @@ function printPages(vmcore: Vmcore, digits: number | undefined, io: Io): number 
         io.print(`${pfn.toString(16)} ${digits === undefined ? digest : digest.slice(0, digits)}`);
       }
     }
-    progress.update(run.end * vmcore.pageSize);
+    progress.update(done * vmcore.pageSize);
   }
   zeros.end();
   return damaged;
