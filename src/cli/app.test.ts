@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { testTerminal } from '../../test/support/terminal.ts';
 import { DeviceError, FormatError, NoDataError, RefusedError, UsageError } from '../base/errors.ts';
-import { findNearest, runApp, VERBS, type VerbEntries } from './app.ts';
+import { runApp, VERBS, type VerbEntries } from './app.ts';
+import { findNearest } from './nearest.ts';
 import { defineVerb, flag } from './verb.ts';
 
 const probe = defineVerb({
@@ -127,6 +128,9 @@ const WRONG: readonly (readonly [readonly string[], RegExp])[] = [
   [['probe', 'a', '--forse'], /no flag '--forse', did you mean --force\?/],
   [['probe', 'a', '-z'], /no flag '-z'/],
   [['probe', 'a', '--x'], /no flag '--x'/],
+  [['probe', 'a', '--nope'], /no flag '--nope'\n/],
+  [['probe', 'a', '--log'], /no flag '--log', did you mean --log-area\?/],
+  [['probe', 'a', '--json=foo'], /probe: --json takes no value, got 'foo'/],
   [['probe', 'a', '--mode', 'slow'], /--mode 'slow' is none of fast, full/],
   [['probe', 'a', '--log-area', 'much'], /--log-area: 'much' is not a size/],
   [['probe', 'a', '--rate', '99'], /--rate: '99' is not a whole number from 0 to 34/],

@@ -10,6 +10,7 @@ import {
 } from '@stricli/core';
 import { UsageError } from '../base/errors.ts';
 import { kebab } from './help.ts';
+import { findNearest } from './nearest.ts';
 import type { CommonFlags, Flag, FlagTable, Verb } from './verb.ts';
 
 /** What a command line gives a verb. */
@@ -56,8 +57,8 @@ export async function parseArguments(verb: Verb, argv: readonly string[], common
     },
   });
   const sink = { write: () => {} };
-  await runStricli(app, argv, { process: { stdout: sink, stderr: sink, env: {} } });
-  if (parsed === undefined) throw wrongArguments(verb, problem, argv.length);
+  await runStricli(app, splitAttached(argv, all), { process: { stdout: sink, stderr: sink, env: {} } });
+  if (parsed === undefined) throw wrongArguments(verb, problem, { all, given: argv.length });
   return parsed;
 }
 
@@ -66,6 +67,16 @@ function refuseOddFlags(verb: Verb, argv: readonly string[]): void {
   const end = argv.indexOf('--');
   const odd = argv.slice(0, end < 0 ? undefined : end).find((word) => /^--(?![a-z][\w.-]+(?:=|$))/i.test(word));
   if (odd !== undefined) throw refusal(verb, `no flag '${odd}'`);
+}
+
+/** `-lerr` as `-l err`, which getopt(3) takes and Stricli does not. */
+function splitAttached(argv: readonly string[], flags: FlagTable): string[] {
+  const letters = Object.values(flags).flatMap(({ kind, alias }) => (kind === 'switch' || !alias ? [] : [alias]));
+  const end = argv.indexOf('--');
+  return argv.flatMap((word, n) => {
+    const attached = /^-[a-z]./i.test(word) && letters.includes(word[1]!) && (end < 0 || n < end);
+    return attached ? [word.slice(0, 2), word.slice(2).replace(/^=/, '')] : [word];
+  });
 }
 
 function toStricli(spec: Flag): object {
@@ -93,15 +104,26 @@ function positionalBounds(verb: Verb): [number, number] {
   return [minimum, open ? Number.POSITIVE_INFINITY : verb.positionals.length];
 }
 
-function wrongArguments(verb: Verb, problem: unknown, given: number): UsageError {
+interface Given {
+  readonly all: FlagTable;
+  /** Words. */
+  readonly given: number;
+}
+
+function wrongArguments(verb: Verb, problem: unknown, { all, given }: Given): UsageError {
   if (problem === undefined) return refusal(verb, `the ${given} words after it cannot be understood`);
   const [minimum] = positionalBounds(verb);
   const named = verb.positionals.map(({ name }) => name).join(' ');
+  const kinds = new Map(Object.entries(all).map(([name, { kind }]) => [kebab(name), kind]));
   const found = formatMessageForArgumentScannerError(problem as ArgumentScannerError, {
-    ArgumentParseError: ({ externalFlagNameOrPlaceholder, exception }) =>
-      `--${externalFlagNameOrPlaceholder}: ${exception instanceof Error ? exception.message : String(exception)}`,
-    FlagNotFoundError: ({ input, corrections }) =>
-      `no flag '--${input}'${corrections.length > 0 ? `, did you mean --${kebab(corrections[0]!)}?` : ''}`,
+    ArgumentParseError: ({ externalFlagNameOrPlaceholder: name, input, exception }) =>
+      kinds.get(kebab(name)) === 'switch'
+        ? `--${name} takes no value, got '${input}'`
+        : `--${name}: ${exception instanceof Error ? exception.message : String(exception)}`,
+    FlagNotFoundError: ({ input }) => {
+      const nearest = findNearest(input, [...kinds.keys()]);
+      return `no flag '--${input}'${nearest === undefined ? '' : `, did you mean --${nearest}?`}`;
+    },
     AliasNotFoundError: ({ input }) => `no flag '-${input}'`,
     UnexpectedPositionalError: ({ input }) =>
       verb.positionals.length === 0 ? `takes no argument, got '${input}'` : `one argument too many: '${input}'`,

@@ -29,6 +29,10 @@ test('bash completes words where there are some, and leaves paths to readline, w
   assert.deepEqual(complete(out, 'diskdump', 'completion', ''), ['bash', 'zsh', 'fish']);
   assert.deepEqual(complete(out, 'diskdump', 'completion', 'f'), ['fish']);
   assert.deepEqual(complete(out, 'diskdump', 'capture', 'x', '--compress', 'zs'), ['zstd']);
+  assert.deepEqual(complete(out, 'diskdump', 'log', 'x', '--level', 'e'), ['emerg', 'err']);
+  assert.deepEqual(complete(out, 'diskdump', 'format', '--wipe', '='), ['discard', 'none']);
+  assert.deepEqual(complete(out, 'diskdump', 'format', '--wipe', '=', 'd'), ['discard']);
+  assert.deepEqual(complete(out, 'diskdump', 'help', 'ver'), ['version']);
   assert.deepEqual(complete(out, 'diskdump', 'info', ''), []);
   assert.match(out, /^complete -o default -F _diskdump diskdump$/m);
 });

@@ -92,6 +92,8 @@ function formatBash(verbs: readonly VerbWords[]): string[] {
     '_diskdump() {',
     `  local word=\${COMP_WORDS[COMP_CWORD]} verb=\${COMP_WORDS[1]} before=\${COMP_WORDS[COMP_CWORD-1]}`,
     '  COMPREPLY=()',
+    '  # Readline takes the = of --flag=value for a word.',
+    `  if [ "$word" = = ]; then word=; elif [ "$before" = = ]; then before=\${COMP_WORDS[COMP_CWORD-2]}; fi`,
     '  if [ "$COMP_CWORD" -eq 1 ]; then',
     `    ${offer(verbs.map(({ name }) => name))}`,
     '    return',
@@ -106,6 +108,7 @@ function formatBash(verbs: readonly VerbWords[]): string[] {
     '  case "$verb $word" in',
     ...verbs.map(({ name, flags }) => `    "${name} -"*) ${offer(flags.map((flag) => flag.name))} ;;`),
     ...verbs.flatMap(({ name, takes }) => (typeof takes === 'string' ? [] : [`    "${name} "*) ${offer(takes)} ;;`])),
+    `    "help "*) if [ "$COMP_CWORD" -eq 2 ]; then ${offer(verbs.map(({ name }) => name))}; fi ;;`,
     '  esac',
     '}',
     'complete -o default -F _diskdump diskdump',
@@ -118,14 +121,14 @@ function formatZsh(verbs: readonly VerbWords[]): string[] {
     '_diskdump() {',
     '  local -a verbs',
     `  verbs=(${verbs.map(({ name, brief }) => quote(`${name}:${zshText(brief)}`)).join(' ')})`,
-    '  if (( CURRENT == 2 )); then',
+    '  if (( CURRENT == 2 )) || [[ $CURRENT -eq 3 && "$words[2]" == help ]]; then',
     "    _describe 'verb' verbs",
     '    return',
     '  fi',
     '  case "$words[2]" in',
     ...verbs.map(({ name, flags, takes }) => {
       const specs = flags.map(({ name: flag, brief, value }) =>
-        quote(`${flag}[${zshText(brief).replace(/[[\]]/g, '')}]${zshValue(value)}`),
+        quote(`${flag}${value === 'none' ? '' : '='}[${zshText(brief).replace(/[[\]]/g, '')}]${zshValue(value)}`),
       );
       const rest =
         takes === 'nothing' ? [] : [takes === 'paths' ? "'*:file:_files'" : quote(`1:word:(${takes.join(' ')})`)];
@@ -143,7 +146,10 @@ function zshValue(value: FlagWords['value']): string {
 }
 
 function formatFish(verbs: readonly VerbWords[]): string[] {
-  const lines = ['# fish completion for diskdump'];
+  const lines = [
+    '# fish completion for diskdump',
+    `complete -c diskdump -n '__fish_seen_subcommand_from help' -f -a ${quote(verbs.map(({ name }) => name).join(' '))}`,
+  ];
   for (const { name, brief, flags, takes } of verbs) {
     const after = `complete -c diskdump -n '__fish_seen_subcommand_from ${name}'`;
     lines.push(`complete -c diskdump -n __fish_use_subcommand -f -a ${name} -d ${quote(brief)}`);

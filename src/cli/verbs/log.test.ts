@@ -50,6 +50,9 @@ test('text like crash, with levels, dates and a choice of levels', () =>
       `${' '.repeat('[Sat Nov 21 03:03:28 UTC 2026] '.length)}second`,
       '[Sat Nov 21 03:03:38 UTC 2026] bad .[31m',
     ]);
+    assert.equal((await runCli('log', path, '-Tlerr')).code, 2, 'a letter that takes a value begins its own word');
+    const attached = await runCli('log', path, '-lerr,0', '-T');
+    assert.equal(attached.out, dated.out);
     assert.match(dated.err, /boot at Sat Nov 21 03:03:27 UTC 2026: CRASHTIME less the last time stamp/);
   }));
 

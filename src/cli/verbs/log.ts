@@ -1,6 +1,6 @@
 /** `diskdump log`: the kernel log of a dump. */
 
-import { UsageError } from '../../base/errors.ts';
+import { NoDataError, UsageError } from '../../base/errors.ts';
 import type { Vmcore } from '../../format/vmcore.ts';
 import { formatDate, formatLogLine, formatVmcoreDmesg, logDocument } from '../../kernel/log-text.ts';
 import { type Kernel, openKernel } from '../../kernel/open.ts';
@@ -33,6 +33,7 @@ stamp of the last record, so dates are good to about a second where the kernel p
     level: flag.list('only these levels: emerg alert crit err warn notice info debug, or 0 to 7', {
       alias: 'l',
       placeholder: 'LEVEL',
+      values: LEVEL_NAMES,
     }),
     showLevel: flag.switch("the level before each text, as crash's 'log -m'", { alias: 'm' }),
     dmesg: flag.switch("the bytes of kexec-tools' vmcore-dmesg"),
@@ -87,8 +88,8 @@ function getBootTime(kernel: Kernel, vmcore: Vmcore, io: Io): number {
     lastStampNs,
   });
   if (times.bootTimeSeconds === undefined)
-    throw new UsageError(
-      'USAGE_LOG_DATES',
+    throw new NoDataError(
+      'LOG_DATES',
       'log -T: neither CRASHTIME of vmcoreinfo nor a date in the header says when this dump was taken',
       { file: vmcore.name },
       'without -T the log has seconds since boot',

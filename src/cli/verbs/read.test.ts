@@ -77,4 +77,7 @@ test('what is no address, no length or too far is a question of usage', () =>
     ])
       assert.equal((await runCli('read', path, ...words)).code, 2, words.join(' '));
     assert.equal((await runCli('read', path, path, '0x1000', '4')).code, 3, 'split dumps');
+    const { code, err } = await runCli('read', path, '0x1000', '5', '6');
+    assert.equal(code, 2);
+    assert.match(err, /read: one argument too many: 4 are given, and '0x1000' is no second file/);
   }));

@@ -1,5 +1,6 @@
 /** `diskdump read`: memory of a dump, as raw bytes. */
 
+import { existsSync } from 'node:fs';
 import { NoDataError, UnsupportedError, UsageError } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import { missingReason } from '../../kernel/memory.ts';
@@ -38,6 +39,14 @@ decimal. LENGTH is decimal, 0x…, or with K, M, G. Reading stops at the first b
         address,
       });
     const paths = positionals.slice(0, -2);
+    const [, second] = paths;
+    if (second !== undefined && !existsSync(second))
+      throw new UsageError(
+        'USAGE',
+        `read: one argument too many: ${positionals.length} are given, and '${second}' is no second file of a dump`,
+        { verb: 'read', path: second },
+        'DUMP ADDR LENGTH, nothing behind LENGTH',
+      );
     if (paths.length > 1)
       throw new UnsupportedError(
         'SPLIT_SET',
