@@ -1,7 +1,7 @@
 /**
  * The last lines that a dead kernel wrote, read out of its memory.
  *
- *     node examples/last-words.ts VMCORE [LINES]
+ *     node_modules/.bin/node examples/last-words.ts VMCORE [LINES]
  */
 
 import { openVmcore } from '../src/format/open.ts';
@@ -11,7 +11,7 @@ import { formatLogLine } from '../src/kernel/log-text.ts';
 import { openKernel } from '../src/kernel/open.ts';
 
 const [path, count = '10'] = process.argv.slice(2);
-if (path === undefined) throw new Error('usage: node examples/last-words.ts VMCORE [LINES]');
+if (path === undefined) throw new Error('usage: node_modules/.bin/node examples/last-words.ts VMCORE [LINES]');
 
 const source = openFileSource(path);
 const kernel = openKernel(openVmcore(source, { codecs: nodeCodecs(), crc: nodeCrc32 }));

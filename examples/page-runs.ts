@@ -1,7 +1,7 @@
 /**
  * Which pages a dump holds, as runs of neighbours: the Vmcore contract in twenty lines.
  *
- *     node examples/page-runs.ts VMCORE
+ *     node_modules/.bin/node examples/page-runs.ts VMCORE
  */
 
 import { openVmcore } from '../src/format/open.ts';
@@ -9,7 +9,7 @@ import { nodeCodecs, nodeCrc32 } from '../src/host/codecs.ts';
 import { openFileSource } from '../src/host/file-source.ts';
 
 const path = process.argv[2];
-if (path === undefined) throw new Error('usage: node examples/page-runs.ts VMCORE');
+if (path === undefined) throw new Error('usage: node_modules/.bin/node examples/page-runs.ts VMCORE');
 
 const source = openFileSource(path);
 const vmcore = openVmcore(source, { codecs: nodeCodecs(), crc: nodeCrc32 });
