@@ -50,12 +50,11 @@ export async function readStatus(options: { readonly config?: string }): Promise
   const lastDump = findLastDump(config.save.directory);
   const view = { kexec, isRoot: true, loadedByUs: armed, otherKdump: findOtherKdump(), replace: false };
   const machineProblems = findMachineProblems(view);
+  const obstacles = [...machineProblems, ...(isRoot ? [] : [NOT_ROOT]), ...deviceProblems(devices)];
   const problems: Problem[] = [
-    ...machineProblems,
-    ...(armed ? [] : [notArmed(machineProblems)]),
+    ...obstacles,
+    ...(armed ? [] : [notArmed(obstacles)]),
     ...(armed ? findStaleness(state, machine, configDigest(path)).map(staleProblem) : []),
-    ...(isRoot ? [] : [NOT_ROOT]),
-    ...deviceProblems(devices),
     ...(armed && state.watchdog === undefined ? [NO_WATCHDOG] : []),
   ];
   return {

@@ -37,12 +37,18 @@ test('bash completes words where there are some, and leaves paths to readline, w
   assert.match(out, /^complete -o default -F _diskdump diskdump$/m);
 });
 
-test('bash offers a file whose name has spaces as one word', async () => {
+test('bash offers a file whose name has spaces as one word, and a word behind =', async () => {
   const folder = scratchFolder();
   writeFileSync(join(folder, 'my saved vmcore'), '');
   writeFileSync(join(folder, 'completion'), (await runCli('completion', 'bash')).out);
   // A terminal of its own: completion is readline's, which a script does not have.
-  const typed = ['. ./completion', 'diskdump() { printf "got=<%s>\\n" "$2"; }', 'diskdump info my\t', 'exit'];
+  const typed = [
+    '. ./completion',
+    'diskdump() { printf "got=<%s>\\n" "$2"; }',
+    'diskdump info my\t',
+    'diskdump format --wipe=d\t',
+    'exit',
+  ];
   const { stdout } = spawnSync('script', ['-qec', 'bash --norc -i', '/dev/null'], {
     encoding: 'utf8',
     cwd: folder,
@@ -51,6 +57,7 @@ test('bash offers a file whose name has spaces as one word', async () => {
     timeout: 20_000,
   });
   assert.match(stdout, /^got=<my saved vmcore>\r?$/m);
+  assert.match(stdout, /^got=<--wipe=discard>\r?$/m);
 });
 
 test('zsh and fish scripts name every verb', async () => {

@@ -56,6 +56,16 @@ test('text like crash, with levels, dates and a choice of levels', () =>
     assert.match(dated.err, /boot at Sat Nov 21 03:03:27 UTC 2026: CRASHTIME less the last time stamp/);
   }));
 
+test('-T of a dump that has no date is a matter of the dump, not of usage', () =>
+  withDump(
+    async (path) => {
+      const { code, err } = await runCli('log', path, '-T');
+      assert.equal(code, 3);
+      assert.match(err, /nor a date in the header .*\nhint: without -T/);
+    },
+    (builder) => builder.lines.splice(builder.lines.indexOf('CRASHTIME=1795230218'), 1),
+  ));
+
 test('the bytes of vmcore-dmesg', () =>
   withDump(async (path) => {
     const { out } = await runCli('log', path, '--dmesg');
