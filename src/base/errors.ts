@@ -64,6 +64,11 @@ export class DeviceError extends DumpError {
   }
 }
 
+/** A read that failed at one place of a medium that answers: what lies beside it may still be read. */
+export function isBadSector(error: unknown): error is DeviceError {
+  return error instanceof DeviceError && error.failure.operation === 'read' && error.failure.errno === 'EIO';
+}
+
 /** Throws an {@link AssertionError} unless `condition` holds. */
 export function assert(condition: boolean, message: string, data: ErrorData = {}): asserts condition {
   if (!condition) throw new AssertionError('ASSERTION', message, data);

@@ -1,7 +1,7 @@
 /** From bytes to an open dump: an ordered table of probes, each answering mine or not mine. */
 
 import type { Crc32 } from '../base/crc32.ts';
-import { FormatError, UnsupportedError } from '../base/errors.ts';
+import { FormatError, isBadSector, UnsupportedError } from '../base/errors.ts';
 import { hexBytes } from '../base/hex.ts';
 import type { ByteSource } from '../base/source.ts';
 import type { CodecTable } from '../codec/codec.ts';
@@ -82,7 +82,22 @@ export function openVmcore(source: ByteSource, options: OpenOptions): Vmcore {
   );
 }
 
+/** What of the head can be read; zeros stand for bad sectors. */
 function readHead(source: ByteSource): Uint8Array {
   const head = new Uint8Array(Math.min(HEAD_BYTES, source.size));
-  return head.subarray(0, source.readInto(head, 0));
+  try {
+    return head.subarray(0, source.readInto(head, 0));
+  } catch (error) {
+    if (!isBadSector(error)) throw error;
+  }
+  for (let at = 0; at < head.length; at += SECTOR_BYTES) {
+    try {
+      source.readInto(head.subarray(at, at + SECTOR_BYTES), at);
+    } catch (error) {
+      if (!isBadSector(error)) throw error;
+    }
+  }
+  return head;
 }
+
+const SECTOR_BYTES = 4096;

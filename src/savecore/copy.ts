@@ -1,7 +1,7 @@
 /** Copies a dump into a KDUMP file in classic order, proving every page on the way, and proves the copy afterwards. */
 
 import type { Crc32 } from '../base/crc32.ts';
-import { AssertionError, DeviceError, DumpError, FormatError, withContext } from '../base/errors.ts';
+import { AssertionError, DeviceError, DumpError, FormatError, isBadSector, withContext } from '../base/errors.ts';
 import type { Range } from '../base/ranges.ts';
 import type { ByteSink } from '../base/sink.ts';
 import type { ByteSource } from '../base/source.ts';
@@ -140,8 +140,7 @@ function strikeReason(error: unknown): string {
   const isPageError = error instanceof DumpError && !(error instanceof AssertionError);
   if (!isPageError) throw error;
   // A write that failed, or a device that answers nothing any more: going on would strike every page there is.
-  if (error instanceof DeviceError && (error.failure.operation !== 'read' || error.failure.errno !== 'EIO'))
-    throw error;
+  if (error instanceof DeviceError && !isBadSector(error)) throw error;
   return error.message;
 }
 

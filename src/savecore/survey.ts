@@ -2,7 +2,7 @@
 
 import { type Crc32, crc32 } from '../base/crc32.ts';
 import type { DumpDevice } from '../base/device.ts';
-import { DeviceError, DumpError, NoDataError } from '../base/errors.ts';
+import { DeviceError, DumpError, isBadSector, NoDataError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
 import type { CodecTable } from '../codec/codec.ts';
 import { deviceSource } from '../format/kdump/device-source.ts';
@@ -45,7 +45,7 @@ export function surveyDevice(device: DumpDevice, options: SurveyOptions): Findin
 
 function survey(device: DumpDevice, options: SurveyOptions): Finding {
   const { crc = crc32, bootId } = options;
-  device.sanityCheck();
+  checkAnswers(device);
   const { label, problems } = readLabel(device, crc);
   if (!label) throw noLabel(device, problems);
   const misplaced = checkIdentity(label, device);
@@ -63,6 +63,15 @@ function survey(device: DumpDevice, options: SurveyOptions): Finding {
     { device: device.name, dumpUuid: formatUuid(state.dumpUuid), state: state.state },
     'look at it with `diskdump check`; `diskdump format --force` gives the device up',
   );
+}
+
+/** Block 0 is read by that check, and needed by nothing here. */
+function checkAnswers(device: DumpDevice): void {
+  try {
+    device.sanityCheck();
+  } catch (error) {
+    if (!isBadSector(error)) throw error;
+  }
 }
 
 /** The dump, or `undefined` where no good start record with a good chunk is. */

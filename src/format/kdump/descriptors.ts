@@ -20,10 +20,11 @@ export class DescriptorTable {
   proofHigh = 0;
   readonly #windows: TableWindows;
 
-  constructor(source: ByteSource, tableOffset: number) {
+  /** @param count descriptors of the table, where that is known; else it ends with the file. */
+  constructor(source: ByteSource, tableOffset: number, count = Number.POSITIVE_INFINITY) {
     this.#windows = new TableWindows(source, {
       offset: tableOffset,
-      length: Math.max(0, source.size - tableOffset),
+      length: Math.max(0, Math.min(source.size - tableOffset, count * PAGE_DESC.size)),
       windowBytes: WINDOW_DESCRIPTORS * PAGE_DESC.size,
       windowsMax: WINDOWS_MAX,
     });

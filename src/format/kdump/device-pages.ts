@@ -324,7 +324,12 @@ function openCovered(plan: DevicePagesPlan, maxMapnr: number): ReturnType<typeof
     vmcoreinfoLength: 0,
     maxMapnr,
   });
-  return openKdump(overlayHead(source, head), { codecs, crc, requireProofs: true });
+  return openKdump(overlayHead(source, head), {
+    codecs,
+    crc,
+    requireProofs: true,
+    descriptorCount: generation.record.descriptorCount,
+  });
 }
 
 /** The source with its first bytes replaced. */
@@ -333,10 +338,12 @@ function overlayHead(source: ByteSource, head: Uint8Array): ByteSource {
     name: source.name,
     size: source.size,
     readInto(target, offset) {
-      if (offset >= head.length) return source.readInto(target, offset);
-      const got = source.readInto(target, offset);
-      target.set(head.subarray(offset, Math.min(head.length, offset + got)));
-      return got;
+      // What the head covers is not read: a sector there may be bad, and nothing would be lost by that.
+      const covered = Math.max(0, Math.min(head.length - offset, target.length));
+      if (covered > 0) target.set(head.subarray(offset, offset + covered));
+      return covered === target.length
+        ? covered
+        : covered + source.readInto(target.subarray(covered), offset + covered);
     },
     ...(source.dataFrom && {
       dataFrom: (offset: number) => (offset < head.length ? offset : (source.dataFrom?.(offset) as number)),

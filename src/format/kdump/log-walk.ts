@@ -235,6 +235,8 @@ export class LogWalk {
       return `sequence ${header.sequence}, expected ${last.sequence + 1}: left over from before a restart`;
     if (header.previousRecord !== last.offset) return 'it follows another record';
     if (header.pageSize !== this.#pageSize || header.alignment !== this.#alignment) return 'it has another page size';
+    if ((header.lastPfn ?? 0) >= (this.#start?.record.maxMapnr ?? Number.POSITIVE_INFINITY))
+      return 'a page past the end of memory';
     return undefined;
   }
 

@@ -187,6 +187,8 @@ class StreamOut {
   /** Sets a bit at or behind those set before. */
   setBit(bit: number): void {
     const byte = Math.floor(bit / 8);
+    // Bits of a log that was resumed come from a device: one past the end would be written over what lies behind.
+    if (byte >= this.#length) throw new AssertionError('BITMAP_END', `bit ${hex(bit)} of ${this.#length} bytes`);
     this.#drainTo(byte);
     const at = byte - this.#base;
     this.#window[at] = (this.#window[at] as number) | (1 << (bit & 7));
@@ -257,6 +259,9 @@ class IndexCursor {
   #next = 0;
   #end = 0;
   #checksum = 0;
+  /** Pfns of the record's entries that are still to come lie above the first and up to the second. */
+  #above = -1;
+  #last = -1;
 
   constructor(device: DumpDevice, crc: Crc32, pass: number, windowBytes: number) {
     this.#device = device;
@@ -285,6 +290,8 @@ class IndexCursor {
     this.#left--;
     const at = (this.at + INDEX_ENTRY.pfn) / 4;
     this.pfn = (this.words[at + 1] as number) * 2 ** 32 + (this.words[at] as number);
+    if (this.pfn <= this.#above || this.pfn > this.#last) throw this.#misread(`pfn ${hex(this.pfn)} out of its order`);
+    this.#above = this.pfn;
   }
 
   #openNext(): boolean {
@@ -298,6 +305,8 @@ class IndexCursor {
     }
     this.#left = table.refs.count(this.#record);
     this.#next = table.refs.offset(this.#record);
+    this.#above = table.refs.firstPfn(this.#record) - 1;
+    this.#last = table.refs.lastPfn(this.#record);
     this.#checksum = 0;
     this.#load(RECORD.size);
     return true;
@@ -321,11 +330,16 @@ class IndexCursor {
 
   /** The record just read must be what was written. */
   #checkRecord(table: IndexTable): void {
-    if (this.#record < 0 || this.#checksum === table.checksums[this.#record]) return;
-    const offset = table.refs.offset(this.#record);
-    throw new DeviceError(
+    const written = table.checksums[this.#record] as number;
+    if (this.#record < 0 || this.#checksum === written) return;
+    throw this.#misread(`checksum ${hex(this.#checksum)}, written with ${hex(written)}`);
+  }
+
+  #misread(found: string): DeviceError {
+    const offset = this.#table?.refs.offset(this.#record) ?? 0;
+    return new DeviceError(
       'DEVICE_READBACK',
-      `reading the index record at ${hex(offset)} of ${this.#device.name} back: checksum ${hex(this.#checksum)}, written with ${hex(table.checksums[this.#record] as number)}`,
+      `reading the index record at ${hex(offset)} of ${this.#device.name} back: ${found}`,
       { device: this.#device.name, operation: 'read', offset },
     );
   }

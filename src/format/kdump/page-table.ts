@@ -1,6 +1,6 @@
 /** Bitmaps and descriptors of a KDUMP file together: what a pfn's page is, and where its bytes lie. */
 
-import { FormatError } from '../../base/errors.ts';
+import { FormatError, isBadSector } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import type { ByteSource } from '../../base/source.ts';
 import { CODEC_FLAG } from '../../codec/codec.ts';
@@ -38,15 +38,22 @@ export class KdumpPageTable {
 
   /**
    * @param zeroChecksum CRC-32 of a page of zeros.
-   * @param requireProofs every descriptor must prove its page, as on a dump device; otherwise the first one tells.
+   * @param options.requireProofs every descriptor must prove its page, as on a dump device; otherwise the first one tells.
+   * @param options.descriptorCount nothing behind so many descriptors is read.
    */
-  constructor(source: ByteSource, header: KdumpHeader, zeroChecksum: number, requireProofs: boolean) {
+  constructor(
+    source: ByteSource,
+    header: KdumpHeader,
+    zeroChecksum: number,
+    options: { readonly requireProofs?: boolean; readonly descriptorCount?: number },
+  ) {
+    const { requireProofs = false, descriptorCount } = options;
     this.#source = source;
     this.#maxMapnr = header.maxMapnr;
     this.#pageSize = header.pageSize;
     this.#bitmap1 = new PageBitmap(source, header.bitmap1Offset, header.maxMapnr);
     this.#bitmap2 = new PageBitmap(source, header.bitmap2Offset, header.maxMapnr);
-    this.#descriptors = new DescriptorTable(source, header.descriptorsOffset);
+    this.#descriptors = new DescriptorTable(source, header.descriptorsOffset, descriptorCount);
     this.#sharesZero = (header.dumpLevel & DUMP_LEVEL_ZERO) !== 0;
     this.#unstored = (header.dumpLevel & ~DUMP_LEVEL_ZERO) === 0 ? 'hole' : 'excluded';
     this.#zeroChecksum = zeroChecksum;
@@ -201,7 +208,12 @@ export class KdumpPageTable {
   #isZeroAt(offset: number): boolean {
     if (!(offset >= 2 * this.#pageSize) || offset + this.#pageSize > this.#source.size) return false;
     const page = new Uint8Array(this.#pageSize);
-    return this.#source.readInto(page, offset) === page.length && isZeroPage(page, 0, page.length);
+    try {
+      return this.#source.readInto(page, offset) === page.length && isZeroPage(page, 0, page.length);
+    } catch (error) {
+      if (!isBadSector(error)) throw error;
+      return false;
+    }
   }
 }
 

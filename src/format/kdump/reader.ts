@@ -30,6 +30,8 @@ export interface KdumpOptions {
   readonly crc?: Crc32;
   /** Refuse every page whose descriptor does not prove it: what lies on a dump device always does. */
   readonly requireProofs?: boolean;
+  /** Descriptors of the table, where something else than the bitmap tells. */
+  readonly descriptorCount?: number;
 }
 
 /**
@@ -79,7 +81,7 @@ class KdumpVmcore implements Vmcore {
     this.#crc = options.crc ?? crc32;
     this.#incomplete = header.incomplete;
     this.#stored = new Uint8Array(header.pageSize);
-    this.#table = new KdumpPageTable(source, header, this.#crc(this.#stored), options.requireProofs === true);
+    this.#table = new KdumpPageTable(source, header, this.#crc(this.#stored), options);
   }
 
   /** Looked for when asked: a file that was cut does not say so in its header. */
