@@ -52,6 +52,6 @@ test('every example says how it is used', () => {
     assert.match(readFileSync(join(ROOT, path), 'utf8'), new RegExp(`node examples/${name} `));
     const { status, stderr } = runExample(name);
     assert.notEqual(status, 0);
-    assert.match(stderr, /usage: node examples\//);
+    assert.match(stderr, /usage: node_modules\/\.bin\/node examples\//);
   }
 });

@@ -90,3 +90,13 @@ export function writeDevice(device: DumpDevice, bytes: Uint8Array, offset: numbe
 export function isDeviceError(error: unknown): error is DeviceError {
   return error instanceof DeviceError;
 }
+
+/**
+ * Where a device lies, in words. Serial, start and size tell devices apart; without a serial nothing proves that two names are
+ * one device.
+ */
+export function placeOf(device: DumpDevice): string {
+  const { serial, start } = device.location;
+  const disk = serial === '' ? device.name : `serial '${serial}'`;
+  return `${disk}, start ${start}, ${device.size} bytes`;
+}

@@ -40,11 +40,11 @@ function collectRanges(dump: Vmcore): Required<Pick<Machine, 'ranges' | 'exclude
     appendRun(run.presence === 'excluded' ? excluded : ranges, run);
     if (run.start !== end) together++;
     end = run.end;
-    if (Math.max(ranges.length, excluded.length, together) > LOG_LIMITS.ranges)
+    if (together > LOG_LIMITS.ranges || Math.max(ranges.length, excluded.length) > PIECES_MAX)
       throw new UnsupportedError(
         'DUMP_RANGES',
-        `${dump.name}: its pages lie in more than ${LOG_LIMITS.ranges} ranges, a start record holds no more`,
-        { ranges: ranges.length, excluded: excluded.length },
+        `${dump.name}: its pages lie in too many ranges: ${together} together (a start record holds ${LOG_LIMITS.ranges}), ${ranges.length} to be stored`,
+        { together, ranges: ranges.length, excluded: excluded.length },
         'capture the unfiltered dump',
       );
   }
@@ -56,6 +56,9 @@ function appendRun(ranges: Range[], { start, end }: Range): void {
   if (last?.end === start) ranges[ranges.length - 1] = { start: last.start, end };
   else ranges.push({ start, end });
 }
+
+/** Ranges of pages kept in memory, some 60 bytes each. */
+const PIECES_MAX = 2 ** 20;
 
 /** Head of a note. Source: linux `include/uapi/linux/elf.h`, `Elf64_Nhdr`. */
 const NHDR_BYTES = 12;

@@ -18,17 +18,17 @@ export interface ExaminedMachine {
 }
 
 /**
- * Stands in for a utsname that cannot be read. libkdumpfile 0.5.1, and drgn with it, refuses a header in which system name,
- * release, version or machine is empty.
+ * Fills what is not known of a utsname. libkdumpfile 0.5.1, and drgn with it, refuses a header in which system name, release,
+ * version or machine is empty.
  */
-function unknownUtsname(release: string | undefined, machine: string): Utsname {
+function fillUtsname(known: Utsname | undefined, release: string | undefined, machine: string): Utsname {
   return {
-    sysname: 'Linux',
-    nodename: '',
-    release: release || 'unknown',
-    version: '#unknown',
-    machine,
-    domainname: '',
+    sysname: known?.sysname || 'Linux',
+    nodename: known?.nodename ?? '',
+    release: known?.release || release || 'unknown',
+    version: known?.version || '#unknown',
+    machine: known?.machine || machine,
+    domainname: known?.domainname ?? '',
   };
 }
 
@@ -53,10 +53,8 @@ export function examineMachine(
   };
   const kernelFacts = machineFacts(machine);
   const kernel = attempt('vmcoreinfo', () => new Kernel(kernelFacts));
-  const utsname =
-    attempt('name of the kernel', () => kernel?.readUtsname()) ??
-    known.utsname ??
-    unknownUtsname(kernel?.vmcoreinfo.osRelease, machine.arch);
+  const name = attempt('name of the kernel', () => kernel?.readUtsname()) ?? known.utsname;
+  const utsname = fillUtsname(name, kernel?.vmcoreinfo.osRelease, machine.arch);
   const physBase = attempt('phys_base', () => kernel?.physBase) ?? known.physBase ?? 0;
   const crashSeconds = kernel?.vmcoreinfo.crashTimeSeconds ?? known.crashSeconds ?? 0;
   const pass0 = attempt('pages of pass 0', () => planEssentialPages(kernelFacts));

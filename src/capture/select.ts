@@ -1,6 +1,6 @@
 /** Which device takes the dump: the first sane one in the list's order. Reads only; nothing is written here. */
 
-import type { DumpDevice } from '../base/device.ts';
+import { type DumpDevice, placeOf } from '../base/device.ts';
 import { DumpError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
 import type { Label } from '../format/kdump/label.ts';
@@ -186,11 +186,4 @@ export class DeviceSelection {
 
 function isFit(verdict: Verdict, want: 'resume' | 'take'): boolean {
   return verdict.kind === 'resume' || verdict.kind === want;
-}
-
-/** Serial, start and size tell devices apart; without a serial nothing proves that two names are one device. */
-function placeOf(device: DumpDevice): string {
-  const { serial, start } = device.location;
-  const disk = serial === '' ? device.name : `serial '${serial}'`;
-  return `${disk}, start ${start}, ${device.size} bytes`;
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DeviceError } from '../base/errors.ts';
 import { randomBelow, seededRandom } from '../base/random.ts';
 import { bytesSource } from '../base/source.ts';
 import { readAhead } from './read-ahead.ts';
@@ -45,4 +46,31 @@ test('pages in order take a few large reads, single ones no more than they need'
   const single = readAhead(apart.source);
   for (let i = 0; i < 3; i++) single.readInto(new Uint8Array(4096), 2 ** 19 - i * 2 ** 16);
   assert.equal(apart.reads, 3);
+});
+
+test('a bad sector costs the reads that need it, and the window is not tried there again', () => {
+  const bytes = new Uint8Array(2 ** 20).map((_, i) => (i >> 12) & 0xff);
+  const [bad, windows] = [40 * 4096, [] as number[]];
+  const source = {
+    name: 'disk',
+    size: bytes.length,
+    readInto(target: Uint8Array, offset: number): number {
+      if (target.length > 4096) windows.push(offset);
+      if (offset <= bad && bad < offset + target.length)
+        throw new DeviceError('DEVICE_READ', 'bad', { device: 'disk', operation: 'read', errno: 'EIO' });
+      target.set(bytes.subarray(offset, offset + target.length));
+      return target.length;
+    },
+  };
+  const ahead = readAhead(source);
+  const page = new Uint8Array(4096);
+  for (let at = 0; at < bytes.length; at += 4096) {
+    if (at === bad) {
+      assert.throws(() => ahead.readInto(page, at), DeviceError);
+      continue;
+    }
+    assert.equal(ahead.readInto(page, at), 4096);
+    assert.equal(page[0], (at >> 12) & 0xff);
+  }
+  assert.equal(windows.filter((at) => at <= bad && bad < at + 2 ** 18).length, 1);
 });

@@ -47,6 +47,7 @@ test('a partial dump is saved as partial, page by page, and its device is ready 
   assert.equal(stateOf(disk), 'ready');
   assert.deepEqual(saveFrom([disk], store), {
     records: [],
+    freed: [],
     reformatted: [],
     busy: [],
     problems: [],
@@ -167,6 +168,52 @@ test('a save that was there already names the device that it frees', () => {
   assert.deepEqual([stateOf(clone), stateOf(disk)], ['ready', 'complete']);
 });
 
+test('two devices with one label are refused by name; paths of one device count once', () => {
+  const disk = formattedDisk(25, '');
+  captureTo(readableMachine(25), [disk]);
+  const copyOf = (name: string): SimDisk => new SimDisk({ name, image: disk.contents, location: disk.location });
+  const store = new MemoryStore();
+  const twins = [disk, copyOf('twin'), copyOf('triplet')];
+  const refused = saveFrom(twins, store);
+  assert.deepEqual(
+    refused.problems.map(({ device, error }) => [device, error.code]),
+    twins.map(({ name }) => [name, 'LABEL_TWICE']),
+  );
+  assert.deepEqual([refused.records, store.list('')], [[], []]);
+  for (const twin of twins) assert.equal(stateOf(twin), 'complete');
+  // A serial number tells that two names are one disk.
+  const path = formattedDisk(26);
+  captureTo(readableMachine(26), [path]);
+  const leg = new SimDisk({ name: 'leg', image: path.contents, location: path.location });
+  const legs = saveFrom([path, leg], store);
+  assert.deepEqual([legs.problems, legs.records.length, legs.freed], [[], 1, [path.name]]);
+});
+
+test('a device that cannot be formatted anew does not hide what was saved', () => {
+  const disk = formattedDisk(26);
+  captureTo(readableMachine(26), [disk]);
+  const store = new MemoryStore();
+  disk.fault = (call) => (call.kind === 'write' ? 'EIO' : undefined);
+  const outcome = saveFrom([disk], store);
+  assert.deepEqual([outcome.records.length, outcome.freed, outcome.problems.length], [1, [], 1]);
+  disk.fault = undefined;
+  const again = saveFrom([disk], store);
+  assert.deepEqual([again.records.length + again.reformatted.length, stateOf(disk)], [1, 'ready']);
+});
+
+test('a store that fills up keeps nothing of what was begun', () => {
+  const disk = formattedDisk(27);
+  captureTo(readableMachine(27), [disk]);
+  const store = new MemoryStore();
+  store.onStep = () => {
+    if (store.list('').some((name) => store.fileSize(`${name}/vmcore`) !== undefined)) store.capacityBytes = 0;
+  };
+  const outcome = saveFrom([disk], store);
+  assert.deepEqual([outcome.records.length, outcome.problems[0]?.error.message.includes('ENOSPC')], [0, true]);
+  assert.deepEqual(store.list(''), []);
+  assert.equal(stateOf(disk), 'complete');
+});
+
 test('parts on several devices: the complete one is the vmcore, none is touched before all are safe', () => {
   const machine = readableMachine(4);
   const [first, second] = [formattedDisk(4), formattedDisk(5)];
@@ -218,7 +265,7 @@ test('told to stop, it leaves the dump where it is and no half directory', () =>
     const steps = saveSteps([{ device: disk }], saveOptions(store, { stopped: () => stopped }));
     let next = steps.next();
     for (; !next.done; next = steps.next()) stopped ||= next.value.step === when;
-    assert.deepEqual([next.value.stopped, next.value.records], [true, []], when);
+    assert.deepEqual([next.value.stopped, next.value.records.length, next.value.freed], [true, left, []], when);
     assert.equal(store.list('').length, left, when);
     assert.equal(stateOf(disk), 'complete', when);
   }
@@ -346,9 +393,9 @@ function saveUntilCut(disk: SimDisk, store: MemoryStore, step: number): boolean 
   }
 }
 
-function formattedDisk(seed: number, bytes = 4 * 2 ** 20): SimDisk {
-  const location = { start: 0, serial: `SIM${seed}` };
-  const disk = new SimDisk({ name: `disk${seed}`, image: new Uint8Array(bytes), location });
+function formattedDisk(seed: number, serial = `SIM${seed}`): SimDisk {
+  const location = { start: 0, serial };
+  const disk = new SimDisk({ name: `disk${seed}`, image: new Uint8Array(4 * 2 ** 20), location });
   const uuid = new Uint8Array(16).fill(seed);
   formatDevice(disk, planFormat(disk, { uuid, nowMs: 1, logAreaBytes: 65536, sampleRate: 3 }));
   disk.journal.length = 0;

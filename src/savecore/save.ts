@@ -7,8 +7,8 @@
  */
 
 import { crc32 } from '../base/crc32.ts';
-import type { DumpDevice } from '../base/device.ts';
-import { DumpError } from '../base/errors.ts';
+import { type DumpDevice, placeOf } from '../base/device.ts';
+import { DumpError, RefusedError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
 import { reformatDevice } from '../format/kdump/device-format.ts';
 import type { DeviceDump } from '../format/kdump/device-vmcore.ts';
@@ -30,6 +30,8 @@ export interface SaveDevice {
 /** What a run did. Problems of one device do not stop the others. */
 export interface SaveOutcome {
   readonly records: readonly SaveRecord[];
+  /** Devices whose dump is safe: marked saved and formatted anew. */
+  readonly freed: readonly string[];
   /** Devices that were formatted anew without a dump to save. */
   readonly reformatted: readonly string[];
   /** Devices that this boot is writing. */
@@ -59,6 +61,7 @@ export function save(devices: readonly SaveDevice[], options: SaveOptions): Save
 export function* saveSteps(devices: readonly SaveDevice[], options: SaveOptions): Generator<SaveStep, SaveOutcome> {
   const records: SaveRecord[] = [];
   const problems: { device: string; error: DumpError }[] = [];
+  const freed: string[] = [];
   const reformatted: string[] = [];
   const busy: string[] = [];
   let stopped = false;
@@ -67,11 +70,12 @@ export function* saveSteps(devices: readonly SaveDevice[], options: SaveOptions)
     else if (error instanceof DumpError) problems.push({ device: target.device.name, error });
     else throw error;
   };
-  const surveyed: Surveyed[] = [];
+  const found: Surveyed[] = [];
   for (const target of devices) {
     yield { step: 'look', device: target.device.name };
-    surveyed.push({ target, finding: surveyDevice(target.device, options) });
+    found.push({ target, finding: surveyDevice(target.device, options) });
   }
+  const surveyed = refuseCopies(found);
   for (const { target, finding } of surveyed) {
     try {
       if (finding.kind === 'problem') throw finding.error;
@@ -84,9 +88,21 @@ export function* saveSteps(devices: readonly SaveDevice[], options: SaveOptions)
   for (const parts of groupParts(surveyed)) {
     if (stopped) break;
     try {
-      records.push(yield* saveParts(parts, options));
+      records.push(yield* secureParts(parts, options));
     } catch (error) {
       failed(parts[0]!.target, error);
+      continue;
+    }
+    for (const { target, finding } of options.keep ? [] : parts) {
+      try {
+        yield { step: 'format', device: target.device.name };
+        // The directory is whole: the next run finds it, and has only this left to do.
+        if (options.stopped?.()) throw new SaveStopped();
+        free(target, finding.label, options);
+        freed.push(target.device.name);
+      } catch (error) {
+        failed(target, error);
+      }
     }
   }
   for (const { target, finding } of surveyed) {
@@ -99,7 +115,37 @@ export function* saveSteps(devices: readonly SaveDevice[], options: SaveOptions)
       failed(target, error);
     }
   }
-  return { records, reformatted, busy, problems, stopped };
+  return { records, freed, reformatted, busy, problems, stopped };
+}
+
+/** Two different devices with one label: both are refused by name. The paths of one device count once. */
+function refuseCopies(found: readonly Surveyed[]): Surveyed[] {
+  const seen = new Map<string, Surveyed>();
+  const copies = new Map<Surveyed, DumpError>();
+  const legs = new Set<Surveyed>();
+  for (const entry of found) {
+    if (entry.finding.kind === 'problem') continue;
+    const uuid = formatUuid(entry.finding.label.identity.uuid);
+    const first = seen.get(uuid);
+    if (!first) seen.set(uuid, entry);
+    else if (placeOf(first.target.device) === placeOf(entry.target.device)) legs.add(entry);
+    else for (const one of [first, entry]) copies.set(one, labelTwice(uuid, first.target.device, entry.target.device));
+  }
+  return found
+    .filter((entry) => !legs.has(entry))
+    .map((entry) => {
+      const error = copies.get(entry);
+      return error ? { target: entry.target, finding: { kind: 'problem', error } } : entry;
+    });
+}
+
+function labelTwice(uuid: string, one: DumpDevice, other: DumpDevice): RefusedError {
+  return new RefusedError(
+    'LABEL_TWICE',
+    `the label ${uuid} is on ${one.name} (${placeOf(one)}) and on ${other.name} (${placeOf(other)}): one of them is a copy`,
+    { uuid, devices: [one.name, other.name] },
+    'save from one of them: `diskdump save DEVICE`',
+  );
 }
 
 /** Devices that hold parts of one dump, in the order of the parts. */
@@ -116,32 +162,17 @@ function groupParts(surveyed: readonly Surveyed[]): Part[][] {
   );
 }
 
-/** One dump, whatever number of devices it lies on; none is touched before all parts are flushed and proved. */
-function* saveParts(parts: readonly Part[], options: SaveOptions): Generator<SaveStep, SaveRecord> {
+/** One dump, whatever number of devices it lies on, brought to a whole directory; no device is touched. */
+function* secureParts(parts: readonly Part[], options: SaveOptions): Generator<SaveStep, SaveRecord> {
   const { store, clock } = options;
   const startedMs = clock.monotonicMs();
   const dumpUuid = formatUuid(parts[0]!.finding.label.state.dumpUuid);
   const dumps = parts.map(({ finding }) => finding.dump);
   const there = yield* findProved(dumpUuid, dumps, options);
   const directory = there ?? (yield* writeDirectory(chooseMain(dumps), dumps, options));
-  // Read before a device is touched: a record that does not read is no reason to give the dump up.
-  const record = readSavedRecord(store, directory);
-  if (!options.keep) {
-    for (const { target, finding } of parts) {
-      yield { step: 'format', device: target.device.name };
-      // The directory is whole: the next run finds it, and has only this left to do.
-      if (options.stopped?.()) throw new SaveStopped();
-      const label = writeLabelState(
-        target.device,
-        finding.label,
-        { state: 'saved', writtenMs: clock.wallMs() },
-        options.crc,
-      );
-      reformat(target, label, options);
-    }
-  }
   return {
-    ...record,
+    // A record that does not read is no reason to give the dump up.
+    ...readSavedRecord(store, directory),
     device: dumps.map(({ name }) => name).join(','),
     again: there !== undefined,
     seconds: (clock.monotonicMs() - startedMs) / 1000,
@@ -180,6 +211,12 @@ export function chooseMain(dumps: readonly DeviceDump[]): DeviceDump {
   if (complete || dumps.length === 1) return complete ?? dumps[0]!;
   const counted = dumps.map((dump) => ({ dump, pages: dump.countPages().stored }));
   return counted.reduce((best, next) => (next.pages > best.pages ? next : best)).dump;
+}
+
+/** The label says saved before anything of the dump is lost. */
+function free(target: SaveDevice, label: Label, options: SaveOptions): void {
+  const change = { state: 'saved', writtenMs: options.clock.wallMs() } as const;
+  reformat(target, writeLabelState(target.device, label, change, options.crc), options);
 }
 
 function reformat({ device, discard }: SaveDevice, label: Label, options: SaveOptions): void {

@@ -1,7 +1,7 @@
 /** Writes one crash directory: vmcore, further parts, dmesg, info.json; under a temporary name until all of it is safe. */
 
 import { crc32 } from '../base/crc32.ts';
-import { DeviceError } from '../base/errors.ts';
+import { DeviceError, DumpError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
 import { CODEC_FLAG } from '../codec/codec.ts';
 import type { DeviceDump } from '../format/kdump/device-vmcore.ts';
@@ -16,6 +16,7 @@ import { type CopySummary, copyVmcore, verifyCopy } from './copy.ts';
 import { chooseDirectory, formatCrashDirectory, unfinishedDirectory } from './directory.ts';
 import { type SaveOptions, type SaveStep, SaveStopped } from './options.ts';
 import type { SaveRecord } from './record.ts';
+import type { SaveStore } from './store.ts';
 import { type DmesgSummary, writeDmesg, writeWhole } from './write-files.ts';
 
 /** Room for dmesg, info.json and what the file system itself takes. */
@@ -46,7 +47,7 @@ export function* writeDirectory(
     try {
       files.push({ name, part, copy: yield* writePart(part, plans.get(part)!, `${unfinished}/${name}`, options) });
     } catch (error) {
-      if (error instanceof SaveStopped) store.removeDirectory(unfinished);
+      if (error instanceof SaveStopped || error instanceof DumpError) removeUnfinished(store, unfinished);
       throw error;
     }
   }
@@ -58,6 +59,15 @@ export function* writeDirectory(
   store.rename(unfinished, directory);
   store.syncDirectory('');
   return directory;
+}
+
+/** Room for the next try. What stays because of a failing store is replaced by it. */
+function removeUnfinished(store: SaveStore, directory: string): void {
+  try {
+    store.removeDirectory(directory);
+  } catch (error) {
+    if (!(error instanceof DumpError)) throw error;
+  }
 }
 
 /** When the kernel died: CRASHTIME, else when stage 1 began, else when the label was written. */

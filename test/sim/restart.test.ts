@@ -5,7 +5,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { crc32 } from '../../src/base/crc32.ts';
 import { randomBelow, seededRandom } from '../../src/base/random.ts';
+import { readLabel } from '../../src/format/kdump/label.ts';
+import { GEOMETRY, INDEX_ENTRY, RECORD, RECORD_KIND } from '../../src/format/kdump/log-layout.ts';
 import { simCapture, surveyImage } from './rig.ts';
 import { asked } from './seeds.ts';
 import { CutWalker, SimDisk, type SimOperation } from './sim-disk.ts';
@@ -55,4 +58,32 @@ function killAgain(
     surveyImage(walker.powerCut(random), truth);
     surveyImage(walker.processKill(random), truth);
   }
+}
+
+test('an index record that reads back out of its order ends the run there, and nothing behind the log is touched', () => {
+  const { image, disk, machine } = simRun(101, false);
+  const walker = new CutWalker(image, disk.journal);
+  while (walker.at < disk.journal.length * 0.6) walker.step();
+  const killed = walker.processKill(seededRandom(5));
+  const view = new DataView(killed.buffer, killed.byteOffset);
+  const at = findIndexRecord(view);
+  // Entry 4 names a pfn 2^32 pages too high; the checksums fit.
+  view.setUint32(at + RECORD.size + 4 * INDEX_ENTRY.size + 4, 1, true);
+  const listEnd = at + RECORD.size + Number(view.getBigUint64(at + RECORD.listLength, true));
+  view.setUint32(at + RECORD.listChecksum, crc32(killed.subarray(at + RECORD.size, listEnd)), true);
+  view.setUint32(at + RECORD.headerChecksum, crc32(killed.subarray(at, at + RECORD.headerChecksum)), true);
+  const second = new SimDisk({ image: killed });
+  const result = simCapture(machine, [second], { seed: 101 });
+  assert.equal(result.outcome, 'failed');
+  assert.equal(result.refused[0]?.code, 'DEVICE_READBACK');
+  const reading = readLabel(second, crc32);
+  assert.deepEqual([reading.label?.state.state, reading.problems], ['inUse', []]);
+});
+
+function findIndexRecord(view: DataView): number {
+  for (let at: number = GEOMETRY.logStart; at < view.byteLength; at += GEOMETRY.recordAlignMin) {
+    const magic = String.fromCharCode(...new Uint8Array(view.buffer, view.byteOffset + at, 8));
+    if (magic === 'DDRECORD' && view.getUint16(at + RECORD.kind, true) === RECORD_KIND.index) return at;
+  }
+  throw new Error('no index record in the image');
 }

@@ -141,15 +141,14 @@ function report(outcome: SaveOutcome, kept: boolean, io: Io): number {
   for (const record of outcome.records) {
     if (io.json) io.document(record);
     else io.print(describeRecord(record));
-    if (!kept)
-      io.note(`${record.device}: ${record.kind === 'log' ? 'log area erased' : 'marked saved and formatted anew'}`);
+    if (!kept && record.kind === 'log') io.note(`${record.device}: log area erased`);
   }
+  for (const device of outcome.freed) io.note(`${device}: marked saved and formatted anew`);
   for (const device of outcome.reformatted) io.note(`${device}: held nothing to save, formatted anew`);
   for (const device of outcome.busy) io.note(`${device}: is being written by this boot, left alone`);
-  for (const { device, error } of outcome.problems) {
+  for (const { error } of outcome.problems) {
     io.error(formatError(error, io.verbose));
     if (io.json) io.error([formatErrorDocument(error)]);
-    io.detail(`${device}: nothing on it was changed`);
   }
   const nothing = outcome.records.length === 0 && outcome.problems.length === 0 && !outcome.stopped;
   if (nothing && !io.json) io.print('nothing to save');

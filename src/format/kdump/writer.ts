@@ -136,13 +136,16 @@ export class KdumpWriter {
   /**
    * Writes what is left and block 0, and flushes the sink.
    *
-   * @param options.incomplete sets the status bit that tells other tools that pages are missing.
+   * @param options.incomplete sets the status bit that tells other tools that pages are missing; no filter's level is
+   *   named then, since what is missing would pass for what it left out.
    */
   finish(options: { readonly incomplete: boolean }): KdumpSummary {
     const { plan, places, bitmap2 } = this.#started();
     this.#flushData();
     this.#flushDescriptors(this.#stored % DESCRIPTORS_WINDOW);
     bitmap2.end();
+    if (options.incomplete && plan.dumpLevel !== DUMP_LEVEL_ZERO)
+      this.#writeSubHeader({ ...plan, dumpLevel: DUMP_LEVEL_ZERO });
     this.#writeHeader(plan, places, options.incomplete);
     this.#sink.flush();
     return { size: this.#dataFlushed, stored: this.#stored, zero: this.#zero };
