@@ -72,6 +72,36 @@ test('every build of the zero test writes the same bytes', async () => {
   for (const contents of others) assert.deepEqual(contents, expected);
 });
 
+test('a device that fills up with zero pages, which take no room but in its tables, has room for these', () => {
+  const parameters = { ...SMALL, chunkBytes: 2 ** 20, chunkEntries: 4096, indexInterval: 4096, generationShare: 0.02 };
+  const base = simMachine(36, 240, false);
+  const { start } = base.ranges.at(-1) as { start: number };
+  const end = start + 15_000;
+  const noise = new Uint8Array(PAGE).map((_, i) => i * 37 + 1);
+  const machine = {
+    ...base,
+    ranges: [{ start, end }],
+    read(pfn: number, target: Uint8Array): void {
+      for (let at = 0; at < target.length; at += PAGE, pfn++)
+        if (pfn % 33 === 0) target.set(noise, at);
+        else target.fill(0, at, at + PAGE);
+    },
+  };
+  for (let size = 1_310_720; size < 3_000_000; size += 196_608) {
+    const disk = formattedDisk(size);
+    const options = { machine, essential: [], raw: true, parameters, windowBytes: 64 * PAGE };
+    const result = simCapture(base, [disk], options);
+    assert.deepEqual([result.outcome, result.reason], ['partial', 'the device is full'], `${size}`);
+    const dump = openDeviceDump(disk, { codecs: nodeCodecs() });
+    assert.equal(dump.countPages().stored, result.pages);
+    const page = new Uint8Array(PAGE);
+    for (let pfn = start; pfn < start + result.pages; pfn += 11) {
+      dump.readPage(pfn, page);
+      assert.deepEqual(page, pfn % 33 === 0 ? noise : new Uint8Array(PAGE));
+    }
+  }
+});
+
 test('progress, watchdog and cancel are served once per chunk at least', () => {
   const machine = simMachine(33, 240, false);
   const disk = formattedDisk(SIZE);

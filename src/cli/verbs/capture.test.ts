@@ -164,6 +164,23 @@ describe('capture', () => {
     assert.deepEqual([saved.state, saved.holes], ['complete', 0]);
     assert.deepEqual(await facts(join(saved.dir, 'vmcore')), expected);
   });
+
+  test('where not all was captured, what is missing does not pass for filtered, neither there nor in what is saved', async () => {
+    const source = join(scratchFolder(), 'filtered-large');
+    const pages = Array.from({ length: 4000 }, (_, pfn) => ({ pfn, bytes: randomBytes(4096) }));
+    writeFileSync(source, buildKdump({ dumpLevel: 31, maxMapnr: 6000, pages, alsoPresent: [5000, 5001] }));
+    const device = join(scratchFolder(), 'small');
+    writeFileSync(device, new Uint8Array(12 * MIB));
+    assert.equal((await runCli('format', '--log-area', '0', '--for-ram', '8M', device)).code, 0);
+    assert.equal((await runCli('capture', source, '--to', device)).code, 4);
+    const crash = scratchFolder();
+    const saved = JSON.parse((await runCli('save', '--keep', '--json', '--to', crash, device)).out);
+    for (const path of [device, join(saved.dir, 'vmcore')]) {
+      const { state, pages: counted } = JSON.parse((await runCli('info', '--json', path)).out);
+      assert.deepEqual([state, counted.excluded], ['partial', counted.holes], path);
+      assert.ok(counted.holes > 2);
+    }
+  });
 });
 
 describe('check', () => {

@@ -191,7 +191,8 @@ export class KdumpPageTable {
     // Only we write anything there. Whether it fits this pfn is another question: after a bit lost in bitmap 2 none fits.
     this.#keepsProofs ||= proofLow !== 0 || proofHigh !== 0;
     if (!this.#sharesZero) return;
-    if (this.#isZeroAt(2 * this.#pageSize)) this.#zeroInHead = 2 * this.#pageSize;
+    // Where each descriptor proves its page, block 2 need not be readable.
+    if (this.#requireProofs || this.#isZeroAt(2 * this.#pageSize)) this.#zeroInHead = 2 * this.#pageSize;
     this.#zeroInData = [offset, offset - this.#pageSize].find((at) => this.#isZeroAt(at)) ?? Number.NaN;
   }
 
