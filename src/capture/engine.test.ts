@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { formattedDisk, SMALL, simCapture, simUuid, surveyImage } from '../../test/sim/rig.ts';
 import { PAGE, simMachine } from '../../test/sim/sim-machine.ts';
 import { ensureBuilt } from '../../tools/build.ts';
+import type { DumpDevice } from '../base/device.ts';
 import { NoDataError } from '../base/errors.ts';
 import { formatUuid } from '../base/hex.ts';
 import { openDeviceDump } from '../format/kdump/device-vmcore.ts';
@@ -100,6 +101,42 @@ test('a device that fills up with zero pages, which take no room but in its tabl
       assert.deepEqual(page, pfn % 33 === 0 ? noise : new Uint8Array(PAGE));
     }
   }
+});
+
+test('in memory that a device lends, whatever lies in it, the same bytes come out as in our own', () => {
+  for (const seed of [37, 38]) {
+    const [own, lent] = [formattedDisk(SIZE), formattedDisk(SIZE)];
+    const memory = new Uint8Array(lent.maxTransfer);
+    const lender: DumpDevice = {
+      name: lent.name,
+      blockSize: lent.blockSize,
+      size: lent.size,
+      maxTransfer: lent.maxTransfer,
+      location: lent.location,
+      sanityCheck: () => lent.sanityCheck(),
+      quiesce: () => lent.quiesce(),
+      read: (target, offset) => lent.read(target, offset),
+      write: (bytes, offset) => lent.write(bytes, offset),
+      flush: () => lent.flush(),
+      shutdown: () => lent.shutdown(),
+      lend: () => memory.fill(0xee),
+    };
+    for (const disk of [own, lender]) simCapture(simMachine(seed), [disk], { seed });
+    assert.ok(SMALL.chunkBytes <= memory.length, 'it is asked for');
+    assert.deepEqual(lent.contents, own.contents);
+  }
+});
+
+test('told to stop in mid-dump, it closes what it has, with the reason', () => {
+  const machine = simMachine(39, 240, false);
+  const disk = formattedDisk(SIZE);
+  let chunks = 0;
+  const clock = { monotonicMs: () => 0, wallMs: () => 0 };
+  const cancelled = () => (++chunks > 12 ? 'the operator asked for it' : undefined);
+  const result = simCapture(machine, [disk], { supervisor: { clock, progress: () => {}, cancelled } });
+  assert.deepEqual([result.outcome, result.reason], ['partial', 'the operator asked for it']);
+  assert.ok(result.pages > 0 && result.pages < result.plannedPages);
+  assert.equal(openDeviceDump(disk, { codecs: nodeCodecs() }).countPages().stored, result.pages);
 });
 
 test('progress, watchdog and cancel are served once per chunk at least', () => {
