@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formattedDisk, SMALL, simCapture, simUuid, surveyImage } from '../../test/sim/rig.ts';
 import { PAGE, simMachine } from '../../test/sim/sim-machine.ts';
+import { assertSameBytes } from '../../test/support/assert-bytes.ts';
 import { ensureBuilt } from '../../tools/build.ts';
 import type { DumpDevice } from '../base/device.ts';
 import { NoDataError } from '../base/errors.ts';
@@ -70,7 +71,7 @@ test('every build of the zero test writes the same bytes', async () => {
     assert.ok(result.pages > 0);
     return disk.contents;
   });
-  for (const contents of others) assert.deepEqual(contents, expected);
+  for (const contents of others) assertSameBytes(contents, expected as Uint8Array);
 });
 
 test('a device that fills up with zero pages, which take no room but in its tables, has room for these', () => {
@@ -123,7 +124,7 @@ test('in memory that a device lends, whatever lies in it, the same bytes come ou
     };
     for (const disk of [own, lender]) simCapture(simMachine(seed), [disk], { seed });
     assert.ok(SMALL.chunkBytes <= memory.length, 'it is asked for');
-    assert.deepEqual(lent.contents, own.contents);
+    assertSameBytes(lent.contents, own.contents);
   }
 });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { badSector, SimDisk } from '../../test/sim/sim-disk.ts';
 import { PAGE, type SimMachine, simMachine } from '../../test/sim/sim-machine.ts';
+import { assertSameBytes } from '../../test/support/assert-bytes.ts';
 import { MemoryStore, PowerCut } from '../../test/support/memory-store.ts';
 import { ManualClock } from '../base/clock.ts';
 import { crc32 } from '../base/crc32.ts';
@@ -343,7 +344,7 @@ test('each state of a device has its own end', async (t) => {
     captureTo(simMachine(14), [disk]);
     const before = disk.contents.slice();
     saveFrom([disk], new MemoryStore(), { keep: true });
-    assert.deepEqual(disk.contents, before);
+    assertSameBytes(disk.contents, before);
   });
 });
 

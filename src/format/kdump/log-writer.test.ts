@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { formattedDisk, SMALL, simCapture, simUuid, surveyImage } from '../../../test/sim/rig.ts';
 import { SimDisk, type SimOperation } from '../../../test/sim/sim-disk.ts';
 import { simMachine } from '../../../test/sim/sim-machine.ts';
+import { assertSameBytes } from '../../../test/support/assert-bytes.ts';
 import { Cursor } from '../../base/cursor.ts';
 import { formatUuid } from '../../base/hex.ts';
 import { KDUMP_HEADER, KDUMP_STATUS } from './layout.ts';
@@ -141,5 +142,5 @@ test('nothing of a run reads what another wrote: the journal holds the whole dum
   const replayed = new SimDisk({ image: before });
   for (const operation of disk.journal)
     if (operation.kind === 'write') replayed.contents.set(operation.bytes, operation.offset);
-  assert.deepEqual(replayed.contents, disk.contents);
+  assertSameBytes(replayed.contents, disk.contents);
 });
