@@ -29,13 +29,20 @@ export interface SaveRecord {
 /** As `diskdump save` printed it, with the kernel's release. */
 export type SavedRecord = Omit<SaveRecord, 'again'> & { readonly release: string };
 
-/** Every whole crash directory of ours, by name; directories of others are passed over. */
-export function* listSaved(store: SaveStore): Generator<SavedRecord> {
-  for (const name of store.list('').sort()) {
-    const record = findSavedRecord(store, name);
-    if (record) yield record;
+/** The record of a directory, a sentence where it is one of ours and does not read, or `undefined` for those of others. */
+export function inspectSaved(store: SaveStore, directory: string): SavedRecord | string | undefined {
+  const record = findSavedRecord(store, directory);
+  if (record) {
+    const whole = Number.isFinite(record.bytes) && Number.isFinite(record.pages) && typeof record.state === 'string';
+    return whole ? record : DAMAGED;
   }
+  const info = readInfo(store, directory);
+  if (!info) return store.readSmall(`${directory}/info.json`) ? DAMAGED : undefined;
+  if (info.schema !== 'diskdump.saved/1') return undefined;
+  return info.whole === true ? DAMAGED : 'its save was not finished: `diskdump save` does it again';
 }
+
+const DAMAGED = 'its info.json is damaged; `diskdump info` of the vmcore in it may still say what it is';
 
 /** The record of a directory that is known to be whole. @throws FormatError `SAVED_INFO` when it says nothing of the kind. */
 export function readSavedRecord(store: SaveStore, directory: string): SavedRecord {

@@ -121,7 +121,7 @@ function inspectDevice(path: string): InspectedDevice {
   if ('id' in place) return inspectLabel(path, place.id);
   const { problem, hint } = place;
   if (!stat.isFile() && !stat.isBlockDevice()) return unreadable(path, problem, hint);
-  // It is read all the same: a dump on it is as good as any, and `save` takes it.
+  // Stage 1 will not find it, `save` does: its label counts.
   const { id: _, label: __, ...found } = inspectLabel(path, undefined);
   const problems = found.state === 'unformatted' ? [problem] : [...found.problems, problem];
   return { ...found, problems, ...(hint !== undefined && { hint }) };

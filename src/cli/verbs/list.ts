@@ -3,10 +3,10 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeviceError } from '../../base/device.ts';
-import { FormatError, NoDataError, UsageError } from '../../base/errors.ts';
+import { NoDataError, UsageError } from '../../base/errors.ts';
 import { loadConfig } from '../../host/config.ts';
 import { openSaveStore } from '../../host/save-store.ts';
-import { readSavedRecord, type SavedRecord } from '../../savecore/record.ts';
+import { inspectSaved, type SavedRecord } from '../../savecore/record.ts';
 import type { SaveStore } from '../../savecore/store.ts';
 import { EXIT } from '../errors.ts';
 import { escapeControls, formatTable, type Io } from '../output.ts';
@@ -71,7 +71,7 @@ function* walkSaved(directory: string, closed: string[], io: Io): Generator<Save
     if (found === 'closed') closed.push(join(directory, name));
     else if (typeof found === 'string') io.warn(`${escapeControls(join(directory, name))}: ${found}`);
     else if (found) {
-      if (found.kind === 'dump' && !statSync(join(directory, name, 'vmcore'), { throwIfNoEntry: false }))
+      if (found.kind === 'dump' && store.fileSize(`${name}/vmcore`) === undefined)
         io.warn(`${escapeControls(found.dir)}: its vmcore is gone, only the record of it is left`);
       yield found;
     }
@@ -88,31 +88,13 @@ function listNames(store: SaveStore): string[] {
   }
 }
 
-/** The record; what is wrong with it; `closed`; or `undefined` for a directory that is none of ours. */
-function readOne(store: SaveStore, name: string): SavedRecord | 'closed' | string | undefined {
+/** As {@link inspectSaved}; `closed` for what this user may not look into. */
+function readOne(store: SaveStore, name: string): ReturnType<typeof inspectSaved> | 'closed' {
   try {
-    const record = readSavedRecord(store, name);
-    const whole = Number.isFinite(record.bytes) && Number.isFinite(record.pages) && typeof record.state === 'string';
-    return whole ? record : DAMAGED;
+    return inspectSaved(store, name);
   } catch (error) {
     if (isDenied(error)) return 'closed';
-    if (!(error instanceof FormatError)) throw error;
-    return describeInfo(store.readSmall(`${name}/info.json`));
-  }
-}
-
-const DAMAGED = 'its info.json is damaged; `diskdump info` of the vmcore in it may still say what it is';
-
-/** Why an `info.json` is no record of ours; `undefined` where there is none, or another tool's. */
-function describeInfo(bytes: Uint8Array | undefined): string | undefined {
-  if (!bytes) return undefined;
-  try {
-    const info: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    const { schema, whole } = (info ?? {}) as { schema?: unknown; whole?: unknown };
-    if (schema !== 'diskdump.saved/1') return undefined;
-    return whole === true ? DAMAGED : 'its save was not finished: `diskdump save` does it again';
-  } catch {
-    return DAMAGED;
+    throw error;
   }
 }
 
