@@ -16,10 +16,7 @@ test('what lies in a crash directory is waited for by nobody and followed nowher
   symlinkSync('/dev/zero', join(root, '127.0.0.1-link/info.json'));
   mkdirSync(join(root, '127.0.0.1-folder/info.json'));
   const store = openSaveStore(root);
-  assert.deepEqual(
-    store.list('').map((name) => inspectSaved(store, name)),
-    [undefined],
-  );
+  assert.ok(store.list('').every((name) => inspectSaved(store, name) === undefined));
   for (const name of ['fifo', 'link', 'folder'])
     assert.equal(store.fileSize(`127.0.0.1-${name}/info.json`), undefined, name);
 });
