@@ -1,34 +1,37 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { badSector, SimDisk } from '../../test/sim/sim-disk.ts';
-import { PAGE, type SimMachine, simMachine } from '../../test/sim/sim-machine.ts';
+import { PAGE, simMachine } from '../../test/sim/sim-machine.ts';
 import { assertSameBytes } from '../../test/support/assert-bytes.ts';
 import { MemoryStore, PowerCut } from '../../test/support/memory-store.ts';
-import { ManualClock } from '../base/clock.ts';
-import { crc32 } from '../base/crc32.ts';
-import type { DumpDevice } from '../base/device.ts';
-import { DumpError } from '../base/errors.ts';
-import { seededRandom } from '../base/random.ts';
+import {
+  assertHolds,
+  assertNoWrongPage,
+  CAPTURE_BOOT,
+  CRASH_SECONDS,
+  captureTo,
+  clearBit,
+  directoryOf,
+  findBytes,
+  formattedDisk,
+  markInUse,
+  NEXT_BOOT,
+  openSaved,
+  pagesOf,
+  readableMachine,
+  saveFrom,
+  saveOptions,
+  stateOf,
+} from '../../test/support/save-rig.ts';
 import { bytesSource } from '../base/source.ts';
-import { type CaptureResult, capture, fixedFinder } from '../capture/capture.ts';
-import { silentSupervisor } from '../capture/supervisor.ts';
-import { CODEC_FLAG } from '../codec/codec.ts';
-import { formatDevice, planFormat } from '../format/kdump/device-format.ts';
 import { openDeviceDump } from '../format/kdump/device-vmcore.ts';
-import { type DeviceState, labelGeometry, readLabel, writeLabelState } from '../format/kdump/label.ts';
+import { labelGeometry, readLabel } from '../format/kdump/label.ts';
 import { GEOMETRY } from '../format/kdump/log-layout.ts';
 import { openKdump } from '../format/kdump/reader.ts';
-import type { Vmcore } from '../format/vmcore.ts';
 import { nodeCodecs } from '../host/codecs.ts';
 import { readInfo } from './directory.ts';
-import type { SaveOptions } from './options.ts';
 import { inspectSaved } from './record.ts';
-import { type SaveOutcome, save, saveSteps } from './save.ts';
-
-const CAPTURE_BOOT = new Uint8Array(16).fill(7);
-const NEXT_BOOT = new Uint8Array(16).fill(8);
-/** CRASHTIME of the simulated machine. */
-const CRASH_SECONDS = 1780000000;
+import { saveSteps } from './save.ts';
 
 test('a partial dump is saved as partial, page by page, and its device is ready again', () => {
   const machine = simMachine(1);
@@ -390,160 +393,4 @@ function saveUntilCut(disk: SimDisk, store: MemoryStore, step: number): boolean 
   } finally {
     store.onStep = undefined;
   }
-}
-
-function formattedDisk(seed: number, serial = `SIM${seed}`): SimDisk {
-  const location = { start: 0, serial };
-  const disk = new SimDisk({ name: `disk${seed}`, image: new Uint8Array(4 * 2 ** 20), location });
-  const uuid = new Uint8Array(16).fill(seed);
-  formatDevice(disk, planFormat(disk, { uuid, nowMs: 1, logAreaBytes: 65536, sampleRate: 3 }));
-  disk.journal.length = 0;
-  return disk;
-}
-
-interface CaptureChoices {
-  readonly crashSeconds?: number;
-  readonly dump?: number;
-  readonly codec?: boolean;
-}
-
-function captureTo(machine: SimMachine, devices: readonly DumpDevice[], choices: CaptureChoices = {}): CaptureResult {
-  const clock = new ManualClock();
-  const codecs = nodeCodecs();
-  const zlib = codecs.get(CODEC_FLAG.zlib)!;
-  return capture({
-    machine,
-    facts: { utsname: UTSNAME, physBase: 0, crashSeconds: choices.crashSeconds ?? CRASH_SECONDS },
-    essential: machine.essential,
-    devices: devices.map((device) => ({ name: device.name })),
-    finder: fixedFinder(new Map(devices.map((device) => [device.name, [device]]))),
-    wait: (ms) => {
-      clock.nowMs += ms;
-    },
-    supervisor: silentSupervisor(clock),
-    dumpUuid: new Uint8Array(16).fill(choices.dump ?? 1),
-    bootId: CAPTURE_BOOT,
-    armedDigest: new Uint8Array(32),
-    ...(choices.codec ? { codec: zlib } : {}),
-    codecs,
-    crc: crc32,
-  });
-}
-
-const UTSNAME = {
-  sysname: 'Linux',
-  nodename: 'sim',
-  release: '6.1.0-sim',
-  version: '#1',
-  machine: 'x86_64',
-  domainname: '',
-};
-
-function saveFrom(devices: readonly SimDisk[], store: MemoryStore, options: Partial<SaveOptions> = {}): SaveOutcome {
-  return save(
-    devices.map((device) => ({ device })),
-    saveOptions(store, options),
-  );
-}
-
-function saveOptions(store: MemoryStore, options: Partial<SaveOptions> = {}): SaveOptions {
-  return {
-    store,
-    codecs: nodeCodecs(),
-    clock: new ManualClock(),
-    bootId: NEXT_BOOT,
-    wipe: 'none',
-    writtenBy: 'test',
-    ...options,
-  };
-}
-
-/** A machine all of whose pages can be read. */
-function readableMachine(seed: number): SimMachine {
-  const machine = simMachine(seed);
-  const random = seededRandom(seed);
-  const filled = new Map<number, Uint8Array>();
-  const truth = (pfn: number): Uint8Array => {
-    if (machine.kindOf(pfn) !== 'unreadable') return machine.truth(pfn);
-    const page = filled.get(pfn) ?? new Uint8Array(PAGE).fill(1 + (random.u32() % 255));
-    filled.set(pfn, page);
-    return page;
-  };
-  return {
-    ...machine,
-    kindOf: (pfn) => (machine.kindOf(pfn) === 'unreadable' ? 'compressible' : machine.kindOf(pfn)),
-    truth,
-    read(pfn, target) {
-      for (let at = 0; at < target.length; at += PAGE) target.set(truth(pfn + at / PAGE), at);
-    },
-  };
-}
-
-function pagesOf(machine: SimMachine): number[] {
-  return machine.ranges.flatMap(({ start, end }) => Array.from({ length: end - start }, (_, i) => start + i));
-}
-
-/** Every readable page is in the saved vmcore and right; the others are not there. */
-function assertHolds(store: MemoryStore, directory: string, machine: SimMachine, struck = new Set<number>()): void {
-  const info = readInfo(store, directory);
-  assert.equal(info?.whole, true);
-  const vmcore = openSaved(store, directory);
-  const page = new Uint8Array(PAGE);
-  for (const pfn of pagesOf(machine)) {
-    if (machine.kindOf(pfn) === 'unreadable' || struck.has(pfn)) {
-      assert.throws(() => vmcore.readPage(pfn, page), { name: 'NoDataError' });
-    } else {
-      vmcore.readPage(pfn, page);
-      assert.deepEqual(page, machine.truth(pfn), `page ${pfn}`);
-    }
-  }
-}
-
-function openSaved(store: MemoryStore, directory: string) {
-  return openKdump(store.open(`${directory}/vmcore`), { codecs: nodeCodecs() });
-}
-
-function directoryOf(dir: string): string {
-  return dir.slice('memory-store/'.length);
-}
-
-function stateOf(disk: SimDisk): DeviceState | undefined {
-  return readLabel(disk).label?.state.state;
-}
-
-function markInUse(disk: SimDisk, bootId: Uint8Array): void {
-  const { label } = readLabel(disk);
-  writeLabelState(disk, label!, { state: 'inUse', dumpUuid: new Uint8Array(16).fill(9), part: 1, bootId });
-  assert.throws(() => openDeviceDump(disk, { codecs: nodeCodecs() }), { code: 'DEVICE_NO_DUMP' });
-}
-
-/** Clears the nth set bit of the bitmap at `offset`. */
-function clearBit(bytes: Uint8Array, offset: number, nth: number): void {
-  let seen = 0;
-  for (let bit = 0; ; bit++) {
-    const at = offset + (bit >> 3);
-    if ((bytes[at]! & (1 << (bit & 7))) === 0 || seen++ !== nth) continue;
-    bytes[at]! &= ~(1 << (bit & 7));
-    return;
-  }
-}
-
-/** Every page reads right or not at all. */
-function assertNoWrongPage(vmcore: Vmcore, machine: SimMachine): void {
-  const page = new Uint8Array(PAGE);
-  for (const pfn of pagesOf(machine)) {
-    try {
-      vmcore.readPage(pfn, page);
-    } catch (error) {
-      assert.ok(error instanceof DumpError, String(error));
-      continue;
-    }
-    assert.deepEqual(page, machine.truth(pfn), `page ${pfn} of ${vmcore.name}`);
-  }
-}
-
-function findBytes(haystack: Uint8Array, needle: Uint8Array): number {
-  const at = Buffer.from(haystack.buffer, haystack.byteOffset, haystack.length).indexOf(needle);
-  assert.ok(at > 0);
-  return at;
 }
