@@ -27,7 +27,8 @@ export function writeWhole(store: SaveStore, path: string, bytes: Uint8Array): v
 }
 
 /**
- * Writes a kernel log as far as it can be read; no file where not a line can be. A dump without a readable log is still a dump, so only a failing store throws.
+ * Writes a kernel log as far as it can be read; no file where not a line can be. A dump without a readable log is still a dump,
+ * so only a failing store throws.
  *
  * @param format a record as a line, newline and all
  */

@@ -14,7 +14,7 @@ export interface PageCheck {
   /** Pages in a codec that is not read yet: nothing is known of them. */
   readonly unread: number;
   readonly holes: number;
-  /** A sentence for each damaged page, the first {@link PROBLEMS_MAX} of them, one for each codec that is not read, one for the holes. */
+  /** Sentences: the first {@link PROBLEMS_MAX} damaged pages, each codec that is not read, the holes. */
   readonly problems: readonly string[];
 }
 

@@ -216,7 +216,7 @@ export class LogWriter {
     this.#chunk.addRaw(pfn, n, checksum);
   }
 
-  /** Takes the first `length` bytes of {@link scratch} for the page whose turn it is; `checksum` is of the page before compression. */
+  /** Takes the first `length` bytes of {@link scratch} for the page whose turn it is. @param checksum before compression. */
   addCompressed(pfn: number, length: number, checksum: number, codecFlag: number): void {
     this.#chunk.addCompressed(pfn, length, checksum, codecFlag);
   }
