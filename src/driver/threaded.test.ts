@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { truncateSync, writeFileSync } from 'node:fs';
+import { statfsSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -19,6 +19,11 @@ import { exitNow } from '../sys/process.ts';
 import { abandonedThreads, ThreadedDevice } from './threaded.ts';
 
 const MIB = 2 ** 20;
+
+function sleep(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
 const HANGING = new URL('../../test/driver/hanging-thread.ts', import.meta.url);
 const SMALL = { slots: 4, slotBytes: 65536 };
 
@@ -93,8 +98,12 @@ if (hasLoop()) {
       // The thread is woken when half of its ring is full: here by the first write.
       const device = ThreadedDevice.open(loop, { slots: 2 });
       device.write(pattern(MIB, 1), 4 * MIB);
-      // Room again, but the engine does not know yet that there was none.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000);
+      // The write has filled what there was and failed: then room again, of which the engine does not know that there was none.
+      for (let tries = 0; statfsSync(folder).bavail > 0; tries++) {
+        assert.ok(tries < 300, 'the thread writes within 30 s');
+        sleep(100);
+      }
+      sleep(2000);
       truncateSync(join(folder, 'ballast'), 0);
       failsWith(
         () => {
